@@ -1,0 +1,27 @@
+# Every target of ours goes through nvfp4_fence(): the flags that keep each written floating-point
+# operation one rounding. tests/fences_test.cpp and tests/fences/ notice a lost one.
+
+# -Ofast and the parts of -ffast-math outlive a later -fno-fast-math, and at the link they bring start-up
+# code that flushes subnormals in the whole process: refused, not overridden.
+string(TOUPPER "CMAKE_CXX_FLAGS_${CMAKE_BUILD_TYPE}" flags_of_build_type)
+if("${CMAKE_CXX_FLAGS} ${${flags_of_build_type}} ${CMAKE_EXE_LINKER_FLAGS}" MATCHES
+   "-Ofast|-ffast-math|-funsafe-math|-fassociative-math|-freciprocal-math|-ffinite-math|-fno-signed-zeros|-ffp-model|-mfpmath=387")
+  message(FATAL_ERROR "nvfp4 computes nothing with ${CMAKE_MATCH_0}: each operation rounds once, as written")
+endif()
+if(CMAKE_SIZEOF_VOID_P EQUAL 4)
+  message(FATAL_ERROR "nvfp4 needs a 64-bit target: x87 arithmetic rounds twice")
+endif()
+
+function(nvfp4_fence target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -ffp-contract=off -fno-fast-math)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    target_compile_options(${target} PRIVATE -Wno-restrict)  # GCC bug 105651: "a" + std::string
+  endif()
+  if(NVFP4_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${NVFP4_SANITIZE} -fno-sanitize-recover=all
+                                             -fno-omit-frame-pointer
+                                             $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # false with -fsanitize
+    target_link_options(${target} PUBLIC -fsanitize=${NVFP4_SANITIZE})
+  endif()
+endfunction()

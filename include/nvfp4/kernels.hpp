@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include <nvfp4/formats.hpp>
+#include <nvfp4/tensor.hpp>
+
+namespace nvfp4 {
+
+/// One layer's way to do the arithmetic. Every layer fills the same table, with the same bits.
+/// All entries are bit-exact: equal to reference_kernels() for every input, thread count and machine.
+struct Kernels {
+  std::string_view name;
+
+  /// codes[i] = the code of values[i]. Both spans have one length.
+  void (*encode)(std::span<const float> values, const Encoding&, std::span<std::uint32_t> codes);
+
+  /// values[i] = the value of codes[i]; exact. NaN comes out as the default quiet NaN 0x7FC00000, with the
+  /// code's sign where the format has one.
+  void (*decode)(std::span<const std::uint32_t> codes, Format, std::span<float> values);
+
+  /// max |x|, as the tensor step of this dialect takes it: NaN is dropped or poisons, by the dialect. With
+  /// QuantizeSpec::amax it makes a tensor that is spread over devices one tensor.
+  float (*amax)(MatrixView, const Dialect&);
+
+  /// Throws std::invalid_argument for a spec that validate() refuses. `reuse` donates its memory.
+  BlockScaledTensor (*quantize)(MatrixView, const QuantizeSpec&, BlockScaledTensor reuse);
+
+  /// FP32 values by the dialect's own rule. Every NaN comes out as 0x7FC00000.
+  Matrix (*dequantize)(const BlockScaledTensor&);
+};
+
+/// Literal and slow: the definition of every bit. Library nvfp4::reference.
+const Kernels& reference_kernels();
+
+/// The instruction sets of the CPU layer, slowest first.
+enum class Isa : std::uint8_t { portable, avx2, avx512 };
+std::string_view name(Isa);
+
+/// Tables, bit tricks, SIMD, OpenMP; equal to the reference. Uses the machine's best instruction set.
+const Kernels& cpu_kernels();
+
+/// The same with a given instruction set; null where this machine (or build) has none.
+const Kernels* cpu_kernels(Isa);
+
+/// Threads that the CPU layer uses from now on, 1 or more; results never depend on it.
+void set_threads(int);
+int threads();
+
+}  // namespace nvfp4

@@ -1,0 +1,11 @@
+#pragma once
+#include <nvfp4/cases.hpp>
+#include <nvfp4/compare.hpp>
+#include <nvfp4/formats.hpp>
+#include <nvfp4/kernels.hpp>
+#include <nvfp4/layout.hpp>
+#include <nvfp4/producers.hpp>
+#include <nvfp4/quantize.hpp>
+#include <nvfp4/scale.hpp>
+#include <nvfp4/tensor.hpp>
+#include <nvfp4/version.hpp>

@@ -1,0 +1,20 @@
+#include <nvfp4/kernels.hpp>
+
+#include "formats.hpp"
+#include "quantize.hpp"
+
+namespace nvfp4 {
+
+const Kernels& reference_kernels() {
+  static constexpr Kernels table{
+      .name = "reference",
+      .encode = reference::encode,
+      .decode = reference::decode,
+      .amax = reference::amax,
+      .quantize = reference::quantize,
+      .dequantize = reference::dequantize,
+  };
+  return table;
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,23 @@
+#include "quantize.hpp"
+
+#include "quantizer.hpp"
+
+namespace nvfp4::reference {
+
+float amax(MatrixView x, const Dialect& dialect) {
+  static constexpr auto nan_poisons = Dialects::table([]<class D>(D) { return D::nan_in_amax; });
+  return amax(widen(x), {0, x.rows, 0, x.cols}, nan_poisons[index_of(dialect)]);
+}
+
+BlockScaledTensor quantize(MatrixView x, const QuantizeSpec& spec, BlockScaledTensor) {
+  validate(spec);
+  static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return quantize_as<D>; });
+  return by_dialect[index_of(*spec.dialect)](x, spec);
+}
+
+Matrix dequantize(const BlockScaledTensor& t) {
+  static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return dequantize_as<D>; });
+  return by_dialect[index_of(*t.spec.dialect)](t);
+}
+
+}  // namespace nvfp4::reference

@@ -1,0 +1,10 @@
+#pragma once
+#include <nvfp4/tensor.hpp>
+
+namespace nvfp4::reference {
+
+float amax(MatrixView, const Dialect&);
+BlockScaledTensor quantize(MatrixView, const QuantizeSpec&, BlockScaledTensor reuse);
+Matrix dequantize(const BlockScaledTensor&);
+
+}  // namespace nvfp4::reference

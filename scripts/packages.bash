@@ -1,0 +1,31 @@
+# Sourced by quickstart and check: installs Debian packages, printing each command before it runs it.
+
+build_packages=(g++ cmake ninja-build libboost-dev doctest-dev libcli11-dev nlohmann-json3-dev libzip-dev
+                libssl-dev)
+check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf)
+data_packages=(python3 python3-venv)
+
+announce() {
+  echo "+ $*"
+  "$@"
+}
+
+missing_packages() {
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || echo "$package"
+  done
+}
+
+install_packages() {
+  local missing as_root=(env DEBIAN_FRONTEND=noninteractive)
+  command -v dpkg-query >/dev/null || { echo "no apt here: install what Debian calls $*, then run this again" >&2; exit 1; }
+  mapfile -t missing < <(missing_packages "$@")
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "please run as root: apt-get install ${missing[*]}" >&2; exit 1; }
+    as_root=(sudo "${as_root[@]}")
+  fi
+  announce "${as_root[@]}" apt-get update -qq
+  announce "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+}

@@ -1,0 +1,145 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nvfp4/kernels.hpp>
+
+#include "command.hpp"
+#include "terminal.hpp"
+
+namespace nvfp4::cli {
+namespace {
+
+struct Options {
+  std::string name = "quantize";
+  std::int64_t rows = 16384, cols = 8192;
+  int repetitions = 9;
+};
+
+/// One thing timed, in GB/s of the bytes it reads, every repetition of it.
+struct Timed {
+  std::string name, limit;  ///< `limit` names the row it is held against
+  int threads;
+  std::vector<double> rates;
+
+  double median() const {
+    std::vector<double> sorted = rates;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
+};
+
+template <class Work>
+double seconds(Work work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Values with every exponent that a layer's activations have; a constant would flatter no kernel, but a
+/// denormal or a NaN would slow some.
+Matrix values(std::int64_t rows, std::int64_t cols, Dtype dtype) {
+  Matrix x(rows, cols, dtype);
+  std::uint64_t state = 1;
+  for (std::int64_t i = 0; i < rows * cols; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX generator
+    const auto bits = static_cast<std::uint32_t>(state >> 32);
+    const std::uint32_t pattern = (bits & 0x807FFFFF) | (118 + bits % 11) << 23;
+    if (dtype == Dtype::fp32)
+      std::memcpy(x.f32() + i, &pattern, 4);
+    else
+      x.u16()[i] = static_cast<std::uint16_t>(pattern >> 16);
+  }
+  return x;
+}
+
+/// The rows of one dtype and thread count, their repetitions interleaved so that drift meets all alike.
+std::vector<Timed> time_quantizers(const Matrix& x, int thread_count, int repetitions, Progress& progress) {
+  set_threads(thread_count);
+  const std::string suffix = "/" + std::string(name(x.dtype));
+  std::vector<Timed> rows = {{"copy" + suffix, "", thread_count, {}},
+                             {"amax_read" + suffix, "", thread_count, {}}};
+  std::vector<const Kernels*> kernels;
+  for (const Isa isa : {Isa::avx512, Isa::avx2, Isa::portable})
+    if (cpu_kernels(isa)) {
+      kernels.push_back(cpu_kernels(isa));
+      rows.push_back({"quantize" + suffix + "/" + std::string(name(isa)), "amax_read", thread_count, {}});
+    }
+  std::vector<std::byte> copy(x.bytes.size());
+  BlockScaledTensor out;
+  const auto rate = [&](auto work) { return static_cast<double>(x.bytes.size()) * 1e-9 / seconds(work); };
+  for (int i = 0; i < repetitions; ++i) {
+    progress.show(i, repetitions, "repetitions" + suffix);
+    rows[0].rates.push_back(rate([&] { std::memcpy(copy.data(), x.bytes.data(), copy.size()); }));
+    rows[1].rates.push_back(rate([&] { cpu_kernels().amax(x.view(), dialects::te::info); }));
+    for (std::size_t k = 0; k < kernels.size(); ++k)
+      rows[k + 2].rates.push_back(rate([&] { out = kernels[k]->quantize(x.view(), {}, std::move(out)); }));
+  }
+  return rows;
+}
+
+Json to_json(const Timed& row, double limit_rate) {
+  Json json = {{"name", row.name}, {"threads", row.threads}, {"rate", row.median()}, {"unit", "GB/s read"}};
+  if (row.limit.empty()) return json;
+  json.update({{"limit", row.limit}, {"limit_rate", limit_rate}, {"ratio", row.median() / limit_rate}});
+  return json;
+}
+
+std::string to_text(const Timed& row, double limit_rate) {
+  char line[120], ratio[40] = "";
+  if (!row.limit.empty())
+    std::snprintf(ratio, sizeof ratio, "%8.3f of %s", row.median() / limit_rate, row.limit.c_str());
+  std::snprintf(line, sizeof line, "%-26s %2d %s %8.2f GB/s%s\n", row.name.c_str(), row.threads,
+                row.threads == 1 ? "thread " : "threads", row.median(), ratio);
+  return line;
+}
+
+Outcome run(const Options& o) {
+  const int all = threads();
+  Outcome outcome;
+  outcome.json["results"] = Json::array();
+  Progress progress("bench");
+  for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
+    const Matrix x = values(o.rows, o.cols, dtype);
+    for (const int thread_count : all == 1 ? std::vector{1} : std::vector{1, all}) {
+      const std::vector<Timed> rows = time_quantizers(x, thread_count, o.repetitions, progress);
+      for (const Timed& row : rows) {
+        outcome.json["results"].push_back(to_json(row, rows[1].median()));
+        outcome.text += to_text(row, rows[1].median());
+      }
+    }
+  }
+  outcome.json["rows"] = o.rows;
+  outcome.json["cols"] = o.cols;
+  outcome.json["repetitions"] = o.repetitions;
+  set_threads(all);
+  return outcome;
+}
+
+}  // namespace
+
+Run declare_bench(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("NAME", o->name, "what to time: quantize")
+      ->check(CLI::IsMember({"quantize"}))
+      ->capture_default_str();
+  app.add_option("--rows", o->rows, "rows of the matrix")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--cols", o->cols, "columns of the matrix")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--repetitions", o->repetitions, "of each; the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.footer(
+      "Rates are bytes of input read, amax pass and quantize pass both in the time, medians of interleaved\n"
+      "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit.");
+  return [o] { return run(*o); };
+}
+
+}  // namespace nvfp4::cli

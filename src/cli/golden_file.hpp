@@ -1,0 +1,29 @@
+#pragma once
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nvfp4/io.hpp>
+#include <nvfp4/kernels.hpp>
+#include <nvfp4/producers.hpp>
+
+namespace nvfp4::cli {
+
+/// One array of a golden case, named as in tests/golden/README.md.
+struct GoldenArray {
+  io::ArrayInfo info;
+  std::vector<std::byte> bytes;
+};
+
+/// packed, scales, global, dequant, and col_packed, col_scales, col_global where there are columns.
+std::vector<GoldenArray> golden_arrays(const ProducerResult&, const Kernels&);
+
+/// The scales of the rows in the 128x4 layout.
+GoldenArray swizzled_scales(const BlockScaledTensor&);
+
+/// "(32, 64)"
+std::string shape_text(std::span<const std::int64_t>);
+
+}  // namespace nvfp4::cli

@@ -1,0 +1,134 @@
+#include <algorithm>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <nvfp4/cases.hpp>
+#include <nvfp4/version.hpp>
+
+#include "device.hpp"
+#include "golden_file.hpp"
+#include "number.hpp"
+#include "profile.hpp"
+#include "terminal.hpp"
+
+namespace nvfp4::cli {
+namespace {
+
+struct Options {
+  std::string out, kind = "quantize", input_dtype = "float32", device = "cpu";
+  ProfileOptions profile;
+  std::vector<std::string> packs;
+  std::uint64_t seed = 0;
+  bool force = false;
+};
+
+/// The file while it grows: `arrays` own what write_npz takes as views.
+struct GoldenFile {
+  std::vector<GoldenArray> arrays;
+  std::vector<std::string> refused;
+  std::int64_t cases = 0;
+};
+
+std::vector<std::string> packs_of(const Options& o) {
+  const auto known = case_packs();
+  for (const std::string& pack : o.packs)
+    if (std::find(known.begin(), known.end(), pack) == known.end()) {
+      std::string names;
+      for (const std::string_view k : known) names += (names.empty() ? "" : ", ") + std::string(k);
+      throw UsageError("unknown case pack '" + pack + "': expected one of " + names);
+    }
+  return o.packs.empty() ? std::vector<std::string>(known.begin(), known.end()) : o.packs;
+}
+
+io::ElementType stored_type(Dtype dtype) {
+  return dtype == Dtype::fp32   ? io::ElementType::f32
+         : dtype == Dtype::fp16 ? io::ElementType::f16
+                                : io::ElementType::u16;
+}
+
+void add(GoldenFile& file, const std::string& name, GoldenArray array) {
+  array.info.name = name + "/" + array.info.name;
+  file.arrays.push_back(std::move(array));
+}
+
+/// A case that the producer refuses keeps its input and has no results.
+void add_case(GoldenFile& file, const Case& c, const Producer& producer, const Kernels& kernels) {
+  add(file, c.name, {{"input", stored_type(c.input.dtype), {c.input.rows, c.input.cols}}, c.input.bytes});
+  try {
+    for (GoldenArray& array : golden_arrays(quantize_by(producer, c.input.view(), kernels), kernels))
+      add(file, c.name, std::move(array));
+    ++file.cases;
+  } catch (const std::invalid_argument&) {
+    file.refused.push_back(c.name);
+  }
+}
+
+Json manifest(const Options& o, const Producer& producer, const std::vector<std::string>& packs,
+              const GoldenFile& file) {
+  Json json = describe_profile(producer);
+  const Dialect& dialect = *producer.spec.dialect;
+  json["kind"] = o.kind;
+  json["columns"] = producer.columns;
+  json["dialect_version"] = dialect.version;
+  json["global_is"] = name(dialect.global_is);
+  if (dialect.global_divisor) json["global_divisor"] = dialect.global_divisor;
+  json["scale_format"] = "e4m3";
+  json["packs"] = packs;
+  json["input_dtype"] = name(*dtype_named(o.input_dtype));
+  json["refused"] = file.refused;
+  json["provenance"] = {{"library_version", NVFP4_VERSION}, {"seed", o.seed}};
+  return json;
+}
+
+void write(const Options& o, const GoldenFile& file) {
+  std::vector<io::ArrayView> views;
+  for (const GoldenArray& array : file.arrays) views.push_back({array.info, array.bytes});
+  io::write_npz(o.out, views, o.force ? io::Overwrite::yes : io::Overwrite::no);
+}
+
+Outcome run(const Options& o) {
+  const Producer producer = profile(o.profile);
+  const Kernels& kernels = kernels_of(o.device);
+  if (o.kind != "quantize") throw UsageError("--kind " + o.kind + ": expected quantize; no other is built");
+  const Dtype dtype = dtype_named(o.input_dtype).value_or(Dtype::fp32);
+  const std::vector<std::string> packs = packs_of(o);
+  GoldenFile file;
+  for (const std::string& pack : packs)
+    for (const Case& c : make_cases(pack, dtype, o.seed)) add_case(file, c, producer, kernels);
+  const std::string text = manifest(o, producer, packs, file).dump();
+  const auto bytes = std::as_bytes(std::span(text));
+  file.arrays.push_back({{"manifest", io::ElementType::u8, {static_cast<std::int64_t>(text.size())}},
+                         {bytes.begin(), bytes.end()}});
+  write(o, file);
+
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = describe_profile(producer);
+  outcome.json.update({{"output", o.out},
+                       {"cases", file.cases},
+                       {"refused", file.refused},
+                       {"packs", packs},
+                       {"seed", o.seed}});
+  outcome.text = o.out + ": " + std::to_string(file.cases) + " cases by " +
+                 std::string(producer.spec.dialect->name) + ' ' + block_name(producer.spec.block) + ", " +
+                 std::to_string(file.refused.size()) + " refused\n";
+  return outcome;
+}
+
+}  // namespace
+
+Run declare_golden_make(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("-o,--output", o->out, ".npz, or - for stdout")->required();
+  declare_profile(app, o->profile);
+  app.add_option("--kind", o->kind, "quantize")->capture_default_str();
+  app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, ...")->delimiter(',');
+  app.add_option("--input-dtype", o->input_dtype, "float32|bf16|float16: of the inputs")
+      ->capture_default_str();
+  app.add_option("--seed", o->seed, "of the random cases")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_flag("--force", o->force, "replace an existing file");
+  declare_device(app, o->device);
+  return [o] { return run(*o); };
+}
+
+}  // namespace nvfp4::cli

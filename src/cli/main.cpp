@@ -1,0 +1,137 @@
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <new>
+#include <string>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <nvfp4/kernels.hpp>
+#include <nvfp4/version.hpp>
+
+#include "command.hpp"
+
+namespace nvfp4::cli {
+namespace {
+
+constexpr Command table[] = {
+    {"verify", "the main job: hold the fast layer against the reference, byte by byte", declare_verify},
+    {"quantize", "quantize a matrix, or a whole checkpoint", declare_quantize},
+    {"dequantize", "back to float32, float16 or bf16, by the dialect's own rule", declare_dequantize},
+    {"golden make", "write inputs and the bytes expected of them", declare_golden_make},
+    {"golden check", "recompute somebody's golden file or raw dump and compare", declare_golden_check},
+    {"explain", "one value through every step: bits, neighbours, ties, errors", declare_explain},
+    {"inspect", "what a tensor or checkpoint holds", declare_inspect},
+    {"dialects", "the dialects, their sources and the evidence for them", declare_dialects},
+    {"bench", "throughput beside the machine's limit, in one run", declare_bench},
+    {"completion", "print a completion script for bash, zsh or fish", declare_completion},
+};
+
+constexpr int max_threads = 4096;
+
+/// The parser of "golden make" hangs under a parser named "golden", made when first needed.
+CLI::App& parser_for(CLI::App& app, const Command& command) {
+  const std::size_t space = command.name.find(' ');
+  if (space == std::string_view::npos)
+    return *app.add_subcommand(std::string(command.name), std::string(command.summary));
+  const std::string group(command.name.substr(0, space));
+  const auto groups = app.get_subcommands([&](CLI::App* child) { return child->get_name() == group; });
+  CLI::App* parent = groups.empty() ? app.add_subcommand(group, "golden files: make, check") : groups.front();
+  return *parent->require_subcommand(1)->add_subcommand(std::string(command.name.substr(space + 1)),
+                                                        std::string(command.summary));
+}
+
+/// --json has stdout to itself.
+void refuse_output_to_stdout(const CLI::App& command) {
+  for (const char* name : {"--output", "--report", "--junit"}) {
+    const CLI::Option* option = command.get_option_no_throw(name);
+    if (option && option->count() > 0 && option->results().front() == "-")
+      throw UsageError(std::string(name) + " -: expected a file, because --json prints to stdout");
+  }
+}
+
+Json machine() {
+  Isa best = Isa::portable;
+  for (const Isa isa : {Isa::avx2, Isa::avx512})
+    if (cpu_kernels(isa)) best = isa;
+  return {{"isa", name(best)}, {"cores", std::thread::hardware_concurrency()}, {"threads", threads()}};
+}
+
+void print(const Outcome& outcome, const Program& program, std::span<char*> arguments) {
+  if (!program.json) {
+    (outcome.to_stdout ? std::cerr : std::cout) << outcome.text;
+  } else {
+    Json json = outcome.json;
+    json["version"] = NVFP4_VERSION;
+    json["command"] = std::vector<std::string>(arguments.begin(), arguments.end());
+    json["machine"] = machine();
+    std::cout << json.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  }
+  if (!std::cout.flush()) throw UsageError("stdout: cannot write: expected an open file or pipe with room");
+}
+
+/// CLI11 would call an unknown command a missing one, and find what stands behind it first.
+std::string explain(const CLI::ParseError& error, const CLI::App& app) {
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (unknown.empty() || error.get_name() == "ExtrasError") return error.what();
+  const bool is_option = unknown.front().starts_with('-');
+  return (is_option ? "unknown option '" : "unknown command '") + unknown.front() + "'";
+}
+
+std::string one_line(std::string text) {
+  for (char& c : text)
+    if (c == '\n' || c == '\r') c = ' ';
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+int fail(const std::string& message) {
+  std::cerr << "nvfp4: " << one_line(message) << '\n';
+  return 2;
+}
+
+int run(std::span<char*> arguments) {
+  Program program;
+  try {
+    program.app.parse(static_cast<int>(arguments.size()), arguments.data());
+  } catch (const CLI::Success& help) {
+    return program.app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return fail(explain(error, program.app) + " (see --help)");
+  }
+  if (program.threads > 0) set_threads(program.threads);
+  const Outcome outcome = program.run();
+  print(outcome, program, arguments);
+  return outcome.exit_code;
+}
+
+}  // namespace
+
+std::span<const Command> commands() { return table; }
+
+Program::Program() {
+  app.set_version_flag("--version", "nvfp4 " NVFP4_VERSION);
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 equal, clean or done; 1 differs, or a finding; 2 usage or invalid input.");
+  for (const Command& command : commands()) {
+    CLI::App& parser = parser_for(app, command);
+    parser.add_flag("--json", json, "one JSON object on stdout, nothing else there");
+    parser.add_option("--threads", threads, "threads; results never depend on it")
+        ->check(CLI::Range(1, max_threads))
+        ->type_name("N");
+    parser.callback([this, &parser, declared = command.declare(parser)] {
+      if (json) refuse_output_to_stdout(parser);
+      run = declared;
+    });
+  }
+}
+
+}  // namespace nvfp4::cli
+
+int main(int argc, char** argv) try {
+  return nvfp4::cli::run({argv, static_cast<std::size_t>(argc)});
+} catch (const std::bad_alloc&) {
+  return nvfp4::cli::fail("out of memory");
+} catch (const std::exception& error) {
+  return nvfp4::cli::fail(error.what());
+}

@@ -1,0 +1,57 @@
+#include "number.hpp"
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+
+#include "command.hpp"
+
+namespace nvfp4::cli {
+
+std::string fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+std::string shortest(float value) {
+  if (value != value) return "nan";
+  char text[64];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+std::string hex32(std::uint32_t bits) {
+  char text[16];
+  std::snprintf(text, sizeof text, "0x%08X", bits);
+  return text;
+}
+
+std::string hex8(std::uint32_t bits) {
+  char text[16];
+  std::snprintf(text, sizeof text, "0x%02X", bits);
+  return text;
+}
+
+std::string thousands(std::int64_t n) {
+  std::string text = std::to_string(n);
+  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > (n < 0); i -= 3)
+    text.insert(static_cast<std::size_t>(i), ",");
+  return text;
+}
+
+std::optional<Dtype> dtype_named(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  if (text == "fp32" || text == "float32") return Dtype::fp32;
+  if (text == "fp16" || text == "float16") return Dtype::fp16;
+  if (text == "bf16" || text == "bfloat16") return Dtype::bf16;
+  throw UsageError("dtype '" + text + "': expected float32, float16 or bf16");
+}
+
+float parse_float(const std::string& text, const std::string& option) {
+  char* end = nullptr;
+  const float value = std::strtof(text.c_str(), &end);
+  if (text.empty() || *end) throw UsageError(option + " '" + text + "': expected a number");
+  return value;
+}
+
+}  // namespace nvfp4::cli

@@ -1,0 +1,24 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <nvfp4/tensor.hpp>
+
+namespace nvfp4::cli {
+
+/// Numbers as the program prints and reads them.
+std::string fixed(double, int digits);
+std::string shortest(float);          ///< the fewest decimal digits that read back as the same float
+std::string hex32(std::uint32_t);     ///< 0x3F800000
+std::string hex8(std::uint32_t);      ///< 0x7E
+std::string thousands(std::int64_t);  ///< 1,234,567
+
+/// "" gives none. Throws UsageError beyond fp32 (float32), bf16, fp16 (float16).
+std::optional<Dtype> dtype_named(const std::string&);
+
+/// Decimal, hexadecimal (0x1.8p3), inf or nan; every digit counts, rounded once to nearest even. Throws
+/// UsageError.
+float parse_float(const std::string& text, const std::string& option);
+
+}  // namespace nvfp4::cli

@@ -1,0 +1,39 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/App.hpp>
+#include <nvfp4/kernels.hpp>
+#include <nvfp4/producers.hpp>
+
+#include "command.hpp"
+
+namespace nvfp4::cli {
+
+/// The options that, with the input, fix a quantized tensor's bytes.
+struct ProfileOptions {
+  std::string producer, dialect = "te", block = "1x16", tensor_scale = "tensor", rounding = "rne";
+  std::optional<float> amax;
+  int rht = 0;
+  bool columns = false;
+};
+
+/// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --rht.
+void declare_profile(CLI::App&, ProfileOptions&);
+
+/// Whether one of those options was given, so that a file's own manifest does not decide.
+bool profile_given(const CLI::App&);
+
+/// Throws UsageError for an unknown name, listing what there is, and for options that contradict.
+Producer profile(const ProfileOptions&);
+const Producer& producer_named(const std::string& name);
+const Dialect& dialect_named(const std::string& name);
+
+/// By a producer's rules, its refusals (std::invalid_argument) included; --columns adds the transpose.
+ProducerResult quantize_by(const Producer&, MatrixView, const Kernels&);
+
+std::string block_name(BlockShape);
+Json describe_profile(const Producer&);
+
+}  // namespace nvfp4::cli

@@ -1,0 +1,158 @@
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <nvfp4/checkpoint.hpp>
+#include <nvfp4/io.hpp>
+
+#include "device.hpp"
+#include "number.hpp"
+#include "profile.hpp"
+#include "terminal.hpp"
+
+namespace nvfp4::cli {
+namespace {
+
+struct Options {
+  std::string in, out, array, tensor, input_dtype, layout = "linear", format, device = "cpu";
+  ProfileOptions profile;
+  std::vector<std::string> include, exclude;
+  bool transpose = false, force = false;
+  io::Overwrite overwrite() const { return force ? io::Overwrite::yes : io::Overwrite::no; }
+};
+
+ScaleLayout layout_named(const std::string& name) {
+  if (const auto layout = find_scale_layout(name)) return *layout;
+  throw UsageError("--layout " + name + ": expected linear, 128x4 or 8x4");
+}
+
+/// The matrix that is quantized; `storage` keeps a transposed one.
+MatrixView operand(const io::MatrixFile& file, bool transposed, Matrix& storage) {
+  if (!transposed) return file.view;
+  storage = transpose(file.view);
+  return storage.view();
+}
+
+std::map<std::string, io::Option> manifest_options(const Options& o) {
+  std::map<std::string, io::Option> options;
+  if (o.transpose) options["transpose"] = true;
+  if (!o.profile.producer.empty()) options["producer"] = o.profile.producer;
+  return options;
+}
+
+ProducerResult quantize_matrix(const Producer& producer, MatrixView x, const Options& o) try {
+  return quantize_by(producer, x, kernels_of(o.device));
+} catch (const std::invalid_argument& refusal) {
+  throw UsageError(o.in + ": " + refusal.what());
+}
+
+double bits_per_element(const BlockScaledTensor& t) {
+  return 8.0 *
+         static_cast<double>(t.codes.size() + t.scales.size() / static_cast<std::size_t>(t.spec.block.rows) +
+                             4 * t.global.size()) /
+         static_cast<double>(t.rows * t.cols);
+}
+
+Outcome report(const Options& o, const Producer& producer, const BlockScaledTensor& rows, Dtype dtype) {
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = {{"input", o.in},        {"output", o.out},
+                  {"dtype", name(dtype)}, {"rows", rows.rows},
+                  {"cols", rows.cols},    {"layout", o.layout},
+                  {"device", o.device},   {"bits_per_element", bits_per_element(rows)}};
+  outcome.json.update(describe_profile(producer));
+  outcome.text = o.out + ": " + std::to_string(rows.rows) + " x " + std::to_string(rows.cols) + ' ' +
+                 std::string(name(dtype)) + " by " + std::string(rows.spec.dialect->name) + ", blocks " +
+                 block_name(rows.spec.block) + ", " + fixed(bits_per_element(rows), 2) +
+                 " bits per element\n";
+  return outcome;
+}
+
+Outcome quantize_one(const Options& o) {
+  const Producer producer = profile(o.profile);
+  const ScaleLayout layout = layout_named(o.layout);
+  const io::MatrixFile in = io::open_matrix(o.in, {o.array, o.tensor, dtype_named(o.input_dtype)});
+  Matrix storage;
+  ProducerResult result = quantize_matrix(producer, operand(in, o.transpose, storage), o);
+  const io::QuantizedFile file{std::move(result.rows),
+                               std::move(result.columns),
+                               layout,
+                               manifest_options(o),
+                               {.input_sha256 = io::sha256(in.file.view())}};
+  io::write_quantized(o.out, file, o.overwrite());
+  return report(o, producer, file.rows, in.view.dtype);
+}
+
+void refuse_matrix_options(const CLI::App& app) {
+  for (const char* option :
+       {"--producer", "--columns", "--tensor-amax", "--transpose", "--layout", "--input-dtype"})
+    if (app.count(option) > 0)
+      throw UsageError(std::string(option) + " is for one matrix, not for a checkpoint");
+}
+
+Outcome report(const Options& o, const CheckpointSummary& s) {
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = {{"input", o.in},
+                  {"output", o.out},
+                  {"format", o.format},
+                  {"dialect", o.profile.dialect},
+                  {"quantized", s.quantized},
+                  {"copied", s.copied},
+                  {"parameters", s.parameters},
+                  {"bits_per_parameter", s.bits_per_parameter()},
+                  {"bits_per_quantized_parameter", s.bits_per_quantized_parameter()}};
+  outcome.text = o.out + ": " + std::to_string(s.quantized) + " tensors quantized, " +
+                 std::to_string(s.copied) + " copied; " + fixed(s.bits_per_parameter(), 3) +
+                 " bits per parameter of " + std::to_string(s.parameters) + " (" +
+                 fixed(s.bits_per_quantized_parameter(), 3) + " where quantized)\n";
+  return outcome;
+}
+
+Outcome quantize_all(const Options& o) {
+  if (o.format != "modelopt")
+    throw UsageError("--format " + o.format + ": expected modelopt; no other is built");
+  CheckpointOptions options{.spec = profile(o.profile).spec};
+  if (!o.include.empty()) options.include = o.include;
+  if (!o.exclude.empty()) options.exclude = o.exclude;
+  Progress progress("quantize");
+  const CheckpointSummary summary = quantize_checkpoint(
+      o.in, o.out, o.overwrite(), options, kernels_of(o.device),
+      [&](const CheckpointProgress& p) { progress.show(p.bytes_done, p.bytes_total, p.tensor); });
+  return report(o, summary);
+}
+
+Outcome run(const Options& o, const CLI::App& app) {
+  kernels_of(o.device);
+  if (o.format.empty()) {
+    if (!o.include.empty() || !o.exclude.empty()) throw UsageError("--include and --exclude need --format");
+    return quantize_one(o);
+  }
+  refuse_matrix_options(app);
+  if (!o.tensor.empty() || !o.array.empty())
+    throw UsageError("--format takes the whole file: drop --tensor and --array");
+  return quantize_all(o);
+}
+
+}  // namespace
+
+Run declare_quantize(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("IN", o->in, ".npy, .npz, .safetensors, or - for stdin")->required();
+  app.add_option("-o,--output", o->out, ".npz or .safetensors, or - for stdout (.npz)")->required();
+  declare_profile(app, o->profile);
+  app.add_flag("--transpose", o->transpose, "quantize the transpose instead");
+  app.add_option("--layout", o->layout, "linear|128x4|8x4: the last two add scales_swizzled")
+      ->capture_default_str();
+  app.add_option("--array", o->array, "which array of an .npz");
+  app.add_option("--tensor", o->tensor, "which tensor of a .safetensors");
+  app.add_option("--input-dtype", o->input_dtype, "bf16: uint16 elements are BF16 bits");
+  app.add_option("--format", o->format, "modelopt: IN is a whole checkpoint, OUT one by that convention");
+  app.add_option("--include", o->include, "with --format: globs of tensors to quantize instead of *.weight");
+  app.add_option("--exclude", o->exclude,
+                 "with --format: globs of tensors to keep instead of *embed*, *lm_head*");
+  app.add_flag("--force", o->force, "replace an existing OUT");
+  declare_device(app, o->device);
+  return [o, &app] { return run(*o, app); };
+}
+
+}  // namespace nvfp4::cli

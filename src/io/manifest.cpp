@@ -1,0 +1,217 @@
+#include "manifest.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include <nvfp4/io/error.hpp>
+
+#include "json.hpp"
+#include "text.hpp"
+
+namespace nvfp4::io {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view scale_format = "e4m3";  ///< of every dialect that this version has
+constexpr std::int64_t max_dimension = std::int64_t{1} << 48;
+
+std::string block_name(BlockShape b) { return std::to_string(b.rows) + "x" + std::to_string(b.cols); }
+std::string_view name(TensorScale t) { return t == TensorScale::row ? "row" : "tensor"; }
+
+json to_json(const Option& option) {
+  return std::visit([](const auto& value) { return json(value); }, option);
+}
+
+/// JSON has no infinity, and an amax may be one.
+json amax_json(float amax) { return std::isinf(amax) ? json("inf") : json(amax); }
+
+json options_json(const QuantizedFile& q) {
+  json options = json::object();
+  for (const auto& [key, value] : q.options) options[key] = to_json(value);
+  options["tensor_scale"] = name(q.rows.spec.tensor_scale);
+  if (q.rows.spec.amax) options["tensor_amax"] = amax_json(*q.rows.spec.amax);
+  return options;
+}
+
+/// One object of the manifest; every complaint names the field.
+class Fields {
+ public:
+  Fields(const json& object, std::string path, const std::string& file, const std::string& place)
+      : object_(object), path_(std::move(path)), file_(file), place_(place) {
+    if (!object_.is_object())
+      throw FileError(file_, place_ + (path_.empty() ? "" : " field " + in_quotes(path_)), "an object",
+                      object_.type_name());
+  }
+
+  const json& at(const std::string& key) const {
+    const auto found = object_.find(key);
+    if (found == object_.end()) refuse(key, "it", "none");
+    return *found;
+  }
+
+  std::string text(const std::string& key) const {
+    if (!at(key).is_string()) refuse(key, "a string", at(key).type_name());
+    return at(key).get<std::string>();
+  }
+
+  std::int64_t integer(const std::string& key, std::int64_t low, std::int64_t high) const {
+    return integer(at(key), key, low, high);
+  }
+
+  std::int64_t integer(const json& value, const std::string& key, std::int64_t low, std::int64_t high) const {
+    const std::string expected = "an integer from " + std::to_string(low) + " to " + std::to_string(high);
+    if (!value.is_number_integer()) refuse(key, expected, value.type_name());
+    const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t(high);
+    if (!fits || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high)
+      refuse(key, expected, value.dump());
+    return value.get<std::int64_t>();
+  }
+
+  void expect(const std::string& key, std::string_view expected) const {
+    if (text(key) != expected) refuse(key, in_quotes(expected), in_quotes(text(key)));
+  }
+
+  Fields object(const std::string& key) const {
+    return {at(key), path_.empty() ? key : path_ + "." + key, file_, place_};
+  }
+  bool has(const std::string& key) const { return object_.contains(key); }
+  const json& all() const { return object_; }
+
+  [[noreturn]] void refuse(const std::string& key, std::string_view expected, std::string_view found) const {
+    throw FileError(file_, place_ + " field " + in_quotes(path_.empty() ? key : path_ + "." + key), expected,
+                    found);
+  }
+
+ private:
+  const json& object_;
+  std::string path_;
+  const std::string& file_;
+  const std::string& place_;
+};
+
+const Dialect& read_dialect(const Fields& manifest) {
+  const std::string name = manifest.text("dialect");
+  const Dialect* dialect = find_dialect(name);
+  if (!dialect) manifest.refuse("dialect", "a dialect of this version", in_quotes(name));
+  manifest.expect("dialect_version", dialect->version);
+  manifest.expect("global_is", nvfp4::name(dialect->global_is));
+  if (dialect->global_is == GlobalIs::amax)
+    manifest.integer("global_divisor", dialect->global_divisor, dialect->global_divisor);
+  return *dialect;
+}
+
+BlockShape read_block(const Fields& manifest) {
+  const std::string name = manifest.text("block");
+  for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}}) {
+    if (name != block_name(block)) continue;
+    manifest.integer("block_cols", block.cols, block.cols);
+    return block;
+  }
+  manifest.refuse("block", "'1x16' or '16x16'", in_quotes(name));
+}
+
+float read_amax(const Fields& options) {
+  const json& value = options.at("tensor_amax");
+  if (value == "inf") return std::numeric_limits<float>::infinity();
+  const double amax = value.is_number() ? value.get<double>() : -1;
+  if (!(amax >= 0) || amax > std::numeric_limits<float>::max() || static_cast<float>(amax) != amax)
+    options.refuse("tensor_amax", "an FP32 value of 0 or more", value.dump());
+  return static_cast<float>(amax);
+}
+
+TensorScale read_tensor_scale(const Fields& options) {
+  const std::string text = options.text("tensor_scale");
+  for (const TensorScale t : {TensorScale::tensor, TensorScale::row})
+    if (text == name(t)) return t;
+  options.refuse("tensor_scale", "'tensor' or 'row'", in_quotes(text));
+}
+
+Option read_option(const Fields& options, const std::string& key) {
+  const json& value = options.at(key);
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number_integer())
+    return options.integer(key, std::numeric_limits<std::int64_t>::min(),
+                           std::numeric_limits<std::int64_t>::max());
+  if (value.is_number()) return value.get<double>();
+  if (value.is_string()) return value.get<std::string>();
+  options.refuse(key, "a boolean, number or string", value.type_name());
+}
+
+void read_options(const Fields& options, Manifest& manifest) {
+  manifest.spec.tensor_scale = read_tensor_scale(options);
+  if (options.has("tensor_amax")) manifest.spec.amax = read_amax(options);
+  for (const auto& item : options.all().items())
+    if (item.key() != "tensor_scale" && item.key() != "tensor_amax")
+      manifest.options[item.key()] = read_option(options, item.key());
+}
+
+Provenance read_provenance(const Fields& provenance) {
+  Provenance p;
+  p.library_version = provenance.text("library_version");
+  const json& seed = provenance.at("seed");
+  if (!seed.is_number_unsigned()) provenance.refuse("seed", "an integer from 0 to 2^64 - 1", seed.dump());
+  p.seed = seed.get<std::uint64_t>();
+  if (provenance.has("input_sha256")) p.input_sha256 = provenance.text("input_sha256");
+  return p;
+}
+
+void read_shape(const Fields& fields, Manifest& manifest) {
+  const json& shape = fields.at("shape");
+  if (!shape.is_array() || shape.size() != 2)
+    fields.refuse("shape", "[rows, columns]", printable(shape.dump()));
+  manifest.rows = fields.integer(shape[0], "shape", 1, max_dimension);
+  manifest.cols = fields.integer(shape[1], "shape", 1, max_dimension);
+}
+
+ScaleLayout read_layout(const Fields& fields) {
+  const std::string text = fields.text("layout");
+  const auto layout = find_scale_layout(text);
+  if (!layout) fields.refuse("layout", "'linear', '128x4' or '8x4'", in_quotes(text));
+  return *layout;
+}
+
+}  // namespace
+
+std::string manifest_json(const QuantizedFile& q) {
+  const QuantizeSpec& spec = q.rows.spec;
+  json manifest = {
+      {"dialect", spec.dialect->name},
+      {"dialect_version", spec.dialect->version},
+      {"options", options_json(q)},
+      {"global_is", nvfp4::name(spec.dialect->global_is)},
+      {"scale_format", scale_format},
+      {"block", block_name(spec.block)},
+      {"block_cols", spec.block.cols},
+      {"shape", {q.rows.rows, q.rows.cols}},
+      {"layout", nvfp4::name(q.layout)},
+      {"provenance", {{"library_version", q.provenance.library_version}, {"seed", q.provenance.seed}}},
+  };
+  if (spec.dialect->global_is == GlobalIs::amax) manifest["global_divisor"] = spec.dialect->global_divisor;
+  if (!q.provenance.input_sha256.empty()) manifest["provenance"]["input_sha256"] = q.provenance.input_sha256;
+  return manifest.dump();
+}
+
+Manifest parse_manifest(std::string_view text, const std::string& file, const std::string& place) {
+  const json document = parse_json(text, file, place);
+  const Fields fields(document, "", file, place);
+  Manifest manifest;
+  manifest.spec.dialect = &read_dialect(fields);
+  manifest.spec.block = read_block(fields);
+  fields.expect("scale_format", scale_format);
+  if (fields.has("global_block_cols"))
+    fields.refuse("global_block_cols", "none, for one-level or tensor-wide scales", "it");
+  read_shape(fields, manifest);
+  manifest.layout = read_layout(fields);
+  read_options(fields.object("options"), manifest);
+  manifest.provenance = read_provenance(fields.object("provenance"));
+  try {
+    validate(manifest.spec);
+  } catch (const std::invalid_argument& e) {
+    throw FileError(file, place, "options that go together", e.what());
+  }
+  return manifest;
+}
+
+}  // namespace nvfp4::io

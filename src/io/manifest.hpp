@@ -1,0 +1,22 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include <nvfp4/io/quantized.hpp>
+
+namespace nvfp4::io {
+
+/// What the manifest of a quantized tensor says.
+struct Manifest {
+  QuantizeSpec spec;
+  std::int64_t rows = 0, cols = 0;
+  ScaleLayout layout = ScaleLayout::linear;
+  std::map<std::string, Option> options;
+  Provenance provenance;
+};
+
+/// `place` is the manifest's array in messages. Throws FileError; unknown fields are passed over.
+Manifest parse_manifest(std::string_view json, const std::string& file, const std::string& place);
+
+}  // namespace nvfp4::io

@@ -1,0 +1,249 @@
+#include "isa.hpp"
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#include <immintrin.h>
+
+#include "engine.hpp"
+
+namespace nvfp4::isa {
+namespace {
+
+struct Mask {
+  __m256 m;
+};
+
+struct Codes {
+  __m256i v;
+  Codes() = default;
+  explicit Codes(int x) : v(_mm256_set1_epi32(x)) {}
+  explicit Codes(__m256i v) : v(v) {}
+  void store_bytes(std::uint8_t* out) const {
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
+  }
+};
+
+struct F32 {
+  using Code = Codes;
+  static constexpr int lanes = 8;
+  static constexpr int packed_blocks = 4;  ///< 32 bytes of codes
+  __m256 v;
+
+  explicit F32(float x) : v(_mm256_set1_ps(x)) {}
+  explicit F32(__m256 v) : v(v) {}
+  void store(float* out) const { _mm256_storeu_ps(out, v); }
+
+  static F32 load(const float* x) { return F32(_mm256_loadu_ps(x)); }
+  static F32 load(const Bf16* x) {
+    return F32(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(x)), 16)));
+  }
+  static F32 load(const Fp16* x) { return F32(_mm256_cvtph_ps(load128(x))); }
+
+  static float widen(float x) { return x; }
+  static float widen(Bf16 x) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(x.bits) << 16); }
+  static float widen(Fp16 x) { return _cvtsh_ss(x.bits); }
+
+  static std::uint32_t amax_bits(const float* x, std::int64_t count);
+  static std::uint32_t amax_bits(const Bf16* x, std::int64_t count) { return amax_bits16(&x->bits, count); }
+  static std::uint32_t amax_bits(const Fp16* x, std::int64_t count) { return amax_bits16(&x->bits, count); }
+
+  static F32 block_maxima(const float* x, std::int64_t stride, std::int64_t rows);
+  static F32 block_maxima(const Bf16* x, std::int64_t stride, std::int64_t rows) {
+    return F32(_mm256_castsi256_ps(_mm256_slli_epi32(block_maxima16(&x->bits, stride, rows), 16)));
+  }
+  static F32 block_maxima(const Fp16* x, std::int64_t stride, std::int64_t rows) {
+    const __m256i m = block_maxima16(&x->bits, stride, rows);
+    return F32(_mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1))));
+  }
+
+  static void store_packed(const Codes* codes, std::uint8_t* out);
+  static F32 e2m1_values(const std::uint8_t* packed, int part);
+
+ private:
+  static __m128i load128(const void* x) { return _mm_loadu_si128(static_cast<const __m128i*>(x)); }
+  static std::uint32_t amax_bits16(const std::uint16_t* x, std::int64_t count);
+  static __m256i block_maxima16(const std::uint16_t* x, std::int64_t stride, std::int64_t rows);
+};
+
+struct E4M3Scales {
+  Codes code;
+  F32 value;
+};
+
+Codes operator|(Codes a, Codes b) { return Codes(_mm256_or_si256(a.v, b.v)); }
+F32 operator*(F32 a, F32 b) { return F32(_mm256_mul_ps(a.v, b.v)); }
+F32 operator/(F32 a, F32 b) { return F32(_mm256_div_ps(a.v, b.v)); }
+Mask operator==(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
+Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.m, b.m)}; }
+Mask is_nan(F32 a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }
+bool any(Mask a) { return _mm256_movemask_ps(a.m) != 0; }
+F32 select(Mask m, F32 x, F32 y) { return F32(_mm256_blendv_ps(y.v, x.v, m.m)); }
+Codes select(Mask m, Codes x, Codes y) {
+  return Codes(_mm256_blendv_epi8(y.v, x.v, _mm256_castps_si256(m.m)));
+}
+// vminps returns its second operand where either is NaN.
+F32 min_num(F32 a, F32 bound) { return F32(_mm256_min_ps(a.v, bound.v)); }
+F32 min_nan(F32 a, F32 bound) { return F32(_mm256_min_ps(bound.v, a.v)); }
+
+Codes negative(F32 y) {
+  const __m256 below = _mm256_cmp_ps(y.v, _mm256_setzero_ps(), _CMP_LT_OQ);
+  return Codes(_mm256_and_si256(_mm256_castps_si256(below), _mm256_set1_epi32(8)));
+}
+
+__m256i absolute(__m256i bits) { return _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF)); }
+__m256i load(const void* x) { return _mm256_loadu_si256(static_cast<const __m256i*>(x)); }
+
+/// See avx512.cpp: three roundings by 1.5 * 2^23, then minima.
+Codes e2m1_magnitude(F32 y) {
+  constexpr float magic = 0x1.8p23f;
+  const __m256 a = _mm256_castsi256_ps(absolute(_mm256_castps_si256(y.v)));
+  const __m256 low = _mm256_fmadd_ps(a, _mm256_set1_ps(2), _mm256_set1_ps(magic));
+  const __m256 middle = _mm256_add_ps(a, _mm256_set1_ps(magic + 2));
+  const __m256 high = _mm256_fmadd_ps(a, _mm256_set1_ps(0.5f), _mm256_set1_ps(magic + 4));
+  const __m256 code =
+      _mm256_min_ps(_mm256_min_ps(_mm256_min_ps(low, middle), high), _mm256_set1_ps(magic + 7));
+  return Codes(_mm256_and_si256(_mm256_castps_si256(code), _mm256_set1_epi32(7)));
+}
+
+Codes e2m1_satfinite(F32 y) {
+  const __m256 signed_number = _mm256_and_ps(_mm256_cmp_ps(y.v, y.v, _CMP_ORD_Q), _mm256_set1_ps(-0.f));
+  const __m256i sign = _mm256_srli_epi32(_mm256_castps_si256(_mm256_and_ps(y.v, signed_number)), 28);
+  return e2m1_magnitude(y) | Codes(sign);
+}
+
+/// See avx512.cpp: integer RNE at bit 20, and below 2^-6 one addition of 2^14.
+E4M3Scales e4m3_satfinite(F32 t) {
+  const __m256 bounded = _mm256_min_ps(t.v, _mm256_set1_ps(448));
+  const __m256i bits = _mm256_castps_si256(bounded);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 20), _mm256_set1_epi32(1));
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFFF))), 20);
+  const __m256 shifted = _mm256_add_ps(bounded, _mm256_set1_ps(0x1p14f));
+  const Mask small{_mm256_cmp_ps(bounded, _mm256_set1_ps(0x1p-6f), _CMP_LT_OQ)};
+  const Codes low(_mm256_and_si256(_mm256_castps_si256(shifted), _mm256_set1_epi32(0xF)));
+  const Codes code = select(small, low, Codes(_mm256_sub_epi32(rounded, _mm256_set1_epi32(120 << 3))));
+  const F32 value = select(small, F32(_mm256_sub_ps(shifted, _mm256_set1_ps(0x1p14f))),
+                           F32(_mm256_castsi256_ps(_mm256_slli_epi32(rounded, 20))));
+  const Mask nan = is_nan(t);
+  return {select(nan, Codes(0x7F), code), select(nan, t, value)};
+}
+
+std::uint32_t greatest_lane(__m256i m) {
+  std::uint32_t lane[8];
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(lane), m);
+  std::uint32_t greatest = 0;
+  for (std::uint32_t x : lane) greatest = x > greatest ? x : greatest;
+  return greatest;
+}
+
+std::uint32_t F32::amax_bits(const float* x, std::int64_t count) {
+  __m256i m[4] = {};
+  std::int64_t i = 0;
+  for (; i + 32 <= count; i += 32)
+    for (int k = 0; k < 4; ++k) m[k] = _mm256_max_epu32(m[k], absolute(nvfp4::isa::load(x + i + 8 * k)));
+  std::uint32_t greatest =
+      greatest_lane(_mm256_max_epu32(_mm256_max_epu32(m[0], m[1]), _mm256_max_epu32(m[2], m[3])));
+  for (; i < count; ++i) {
+    const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, x[i]) & 0x7FFFFFFF;
+    greatest = bits > greatest ? bits : greatest;
+  }
+  return greatest;
+}
+
+std::uint32_t F32::amax_bits16(const std::uint16_t* x, std::int64_t count) {
+  const __m256i magnitude = _mm256_set1_epi16(0x7FFF);
+  __m256i m[4] = {};
+  std::int64_t i = 0;
+  for (; i + 64 <= count; i += 64)
+    for (int k = 0; k < 4; ++k)
+      m[k] = _mm256_max_epu16(m[k], _mm256_and_si256(nvfp4::isa::load(x + i + 16 * k), magnitude));
+  const __m256i all = _mm256_max_epu16(_mm256_max_epu16(m[0], m[1]), _mm256_max_epu16(m[2], m[3]));
+  const __m256i folded = _mm256_max_epu16(all, _mm256_srli_epi32(all, 16));
+  std::uint32_t greatest = greatest_lane(_mm256_and_si256(folded, _mm256_set1_epi32(0xFFFF)));
+  for (; i < count; ++i) {
+    const std::uint32_t bits = x[i] & 0x7FFFu;
+    greatest = bits > greatest ? bits : greatest;
+  }
+  return greatest;
+}
+
+/// Eight blocks, already one vector each, to their eight maxima in order.
+F32 F32::block_maxima(const float* x, std::int64_t stride, std::int64_t rows) {
+  __m256i m[8];
+  for (int b = 0; b < 8; ++b) {
+    m[b] = _mm256_setzero_si256();
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float* block = x + r * stride + 16 * b;
+      m[b] = _mm256_max_epu32(
+          m[b], _mm256_max_epu32(absolute(nvfp4::isa::load(block)), absolute(nvfp4::isa::load(block + 8))));
+    }
+  }
+  for (int b = 0; b < 4; ++b)
+    m[b] = _mm256_max_epu32(_mm256_unpacklo_epi32(m[2 * b], m[2 * b + 1]),
+                            _mm256_unpackhi_epi32(m[2 * b], m[2 * b + 1]));
+  for (int b = 0; b < 2; ++b)
+    m[b] = _mm256_max_epu32(_mm256_unpacklo_epi64(m[2 * b], m[2 * b + 1]),
+                            _mm256_unpackhi_epi64(m[2 * b], m[2 * b + 1]));
+  return F32(_mm256_castsi256_ps(_mm256_max_epu32(_mm256_permute2x128_si256(m[0], m[1], 0x20),
+                                                  _mm256_permute2x128_si256(m[0], m[1], 0x31))));
+}
+
+/// One vector of 16 elements a block; dwords hold two elements until the last step.
+__m256i F32::block_maxima16(const std::uint16_t* x, std::int64_t stride, std::int64_t rows) {
+  const __m256i magnitude = _mm256_set1_epi16(0x7FFF);
+  __m256i m[8];
+  for (int b = 0; b < 8; ++b) {
+    m[b] = _mm256_setzero_si256();
+    for (std::int64_t r = 0; r < rows; ++r)
+      m[b] = _mm256_max_epu16(m[b], _mm256_and_si256(nvfp4::isa::load(x + r * stride + 16 * b), magnitude));
+  }
+  for (int b = 0; b < 4; ++b)
+    m[b] = _mm256_max_epu16(_mm256_unpacklo_epi32(m[2 * b], m[2 * b + 1]),
+                            _mm256_unpackhi_epi32(m[2 * b], m[2 * b + 1]));
+  for (int b = 0; b < 2; ++b)
+    m[b] = _mm256_max_epu16(_mm256_unpacklo_epi64(m[2 * b], m[2 * b + 1]),
+                            _mm256_unpackhi_epi64(m[2 * b], m[2 * b + 1]));
+  const __m256i pairs = _mm256_max_epu16(_mm256_permute2x128_si256(m[0], m[1], 0x20),
+                                         _mm256_permute2x128_si256(m[0], m[1], 0x31));
+  return _mm256_and_si256(_mm256_max_epu16(pairs, _mm256_srli_epi32(pairs, 16)), _mm256_set1_epi32(0xFFFF));
+}
+
+/// Two blocks of two vectors each; words of low + 16 * high. Lane 0 has elements 0-3 and 8-11, lane 1 the others.
+__m256i pairs(const Codes* c) {
+  const __m256i bytes =
+      _mm256_packus_epi16(_mm256_packs_epi32(c[0].v, c[1].v), _mm256_packs_epi32(c[2].v, c[3].v));
+  return _mm256_maddubs_epi16(bytes, _mm256_set1_epi16(0x1001));
+}
+
+/// codes[2b], codes[2b + 1] are block b.
+void F32::store_packed(const Codes* codes, std::uint8_t* out) {
+  const __m256i packed = _mm256_packus_epi16(pairs(codes), pairs(codes + 4));
+  const __m128i outer = _mm256_castsi256_si128(packed), inner = _mm256_extracti128_si256(packed, 1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_unpacklo_epi16(outer, inner));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16), _mm_unpackhi_epi16(outer, inner));
+}
+
+F32 F32::e2m1_values(const std::uint8_t* packed, int part) {
+  int eight;
+  std::memcpy(&eight, packed + 4 * part, 4);
+  const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+  const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(eight), shifts);
+  const __m256 magnitude = _mm256_permutevar8x32_ps(_mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6), code);
+  const __m256i sign = _mm256_slli_epi32(_mm256_srli_epi32(code, 3), 31);
+  return F32(_mm256_or_ps(magnitude, _mm256_castsi256_ps(sign)));
+}
+
+}  // namespace
+
+const Table* avx2() {
+  const bool here =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");  // F16C is older than AVX2
+  return here ? &Engine<F32>::table : nullptr;
+}
+
+}  // namespace nvfp4::isa
+#else
+namespace nvfp4::isa {
+const Table* avx2() { return nullptr; }
+}  // namespace nvfp4::isa
+#endif

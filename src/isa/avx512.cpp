@@ -1,0 +1,247 @@
+#include "isa.hpp"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#include <immintrin.h>
+
+#include "engine.hpp"
+
+namespace nvfp4::isa {
+namespace {
+
+struct Mask {
+  __mmask16 m;
+};
+
+struct Codes {
+  __m512i v;
+  Codes() = default;
+  explicit Codes(int x) : v(_mm512_set1_epi32(x)) {}
+  explicit Codes(__m512i v) : v(v) {}
+  void store_bytes(std::uint8_t* out) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(v));
+  }
+};
+
+struct F32 {
+  using Code = Codes;
+  static constexpr int lanes = 16;
+  static constexpr int packed_blocks = 8;  ///< 64 bytes of codes
+  __m512 v;
+
+  explicit F32(float x) : v(_mm512_set1_ps(x)) {}
+  explicit F32(__m512 v) : v(v) {}
+  void store(float* out) const { _mm512_storeu_ps(out, v); }
+
+  static F32 load(const float* x) { return F32(_mm512_loadu_ps(x)); }
+  static F32 load(const Bf16* x) {
+    return F32(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(x)), 16)));
+  }
+  static F32 load(const Fp16* x) { return F32(_mm512_cvtph_ps(load256(x))); }
+
+  static float widen(float x) { return x; }
+  static float widen(Bf16 x) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(x.bits) << 16); }
+  static float widen(Fp16 x) { return _cvtsh_ss(x.bits); }
+
+  static std::uint32_t amax_bits(const float* x, std::int64_t count);
+  static std::uint32_t amax_bits(const Bf16* x, std::int64_t count) { return amax_bits16(&x->bits, count); }
+  static std::uint32_t amax_bits(const Fp16* x, std::int64_t count) { return amax_bits16(&x->bits, count); }
+
+  static F32 block_maxima(const float* x, std::int64_t stride, std::int64_t rows);
+  static F32 block_maxima(const Bf16* x, std::int64_t stride, std::int64_t rows) {
+    return F32(_mm512_castsi512_ps(_mm512_slli_epi32(block_maxima16(&x->bits, stride, rows), 16)));
+  }
+  static F32 block_maxima(const Fp16* x, std::int64_t stride, std::int64_t rows) {
+    return F32(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(block_maxima16(&x->bits, stride, rows))));
+  }
+
+  static void store_packed(const Codes* codes, std::uint8_t* out);
+  static F32 e2m1_values(const std::uint8_t* packed, int part);
+
+ private:
+  static __m256i load256(const void* x) { return _mm256_loadu_si256(static_cast<const __m256i*>(x)); }
+  static std::uint32_t amax_bits16(const std::uint16_t* x, std::int64_t count);
+  static __m512i block_maxima16(const std::uint16_t* x, std::int64_t stride, std::int64_t rows);
+};
+
+struct E4M3Scales {
+  Codes code;
+  F32 value;
+};
+
+Codes operator|(Codes a, Codes b) { return Codes(_mm512_or_si512(a.v, b.v)); }
+F32 operator*(F32 a, F32 b) { return F32(_mm512_mul_ps(a.v, b.v)); }
+F32 operator/(F32 a, F32 b) { return F32(_mm512_div_ps(a.v, b.v)); }
+Mask operator==(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
+Mask operator|(Mask a, Mask b) { return {static_cast<__mmask16>(a.m | b.m)}; }
+Mask is_nan(F32 a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
+bool any(Mask a) { return a.m != 0; }
+F32 select(Mask m, F32 x, F32 y) { return F32(_mm512_mask_blend_ps(m.m, y.v, x.v)); }
+Codes select(Mask m, Codes x, Codes y) { return Codes(_mm512_mask_blend_epi32(m.m, y.v, x.v)); }
+// vminps returns its second operand where either is NaN.
+F32 min_num(F32 a, F32 bound) { return F32(_mm512_min_ps(a.v, bound.v)); }
+F32 min_nan(F32 a, F32 bound) { return F32(_mm512_min_ps(bound.v, a.v)); }
+
+Codes negative(F32 y) {
+  return Codes(_mm512_maskz_set1_epi32(_mm512_cmp_ps_mask(y.v, _mm512_setzero_ps(), _CMP_LT_OQ), 8));
+}
+
+__m512i absolute(__m512i bits) { return _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF)); }
+
+/// 1.5 * 2^23 plus the code of |y|, whose bits are thus the lowest. The code as a real function of a = |y| is
+/// the concave minimum of 2a, a + 2, a/2 + 4; adding 1.5 * 2^23 rounds each to an integer by RNE, and codes
+/// that are even integers are the even codes. The minimum of the rounded is the rounded minimum. The last
+/// bound is the saturation, and NaN's code by vminps' second operand.
+__m512i with_magnitude(F32 y) {
+  constexpr float magic = 0x1.8p23f;
+  const __m512 a = _mm512_castsi512_ps(absolute(_mm512_castps_si512(y.v)));
+  const __m512 low = _mm512_fmadd_ps(a, _mm512_set1_ps(2), _mm512_set1_ps(magic));
+  const __m512 middle = _mm512_add_ps(a, _mm512_set1_ps(magic + 2));
+  const __m512 high = _mm512_fmadd_ps(a, _mm512_set1_ps(0.5f), _mm512_set1_ps(magic + 4));
+  return _mm512_castps_si512(
+      _mm512_min_ps(_mm512_min_ps(_mm512_min_ps(low, middle), high), _mm512_set1_ps(magic + 7)));
+}
+
+Codes e2m1_magnitude(F32 y) { return Codes(_mm512_and_si512(with_magnitude(y), _mm512_set1_epi32(7))); }
+
+/// Bits 0-2 from the magnitude, bit 3 from y's sign shifted down to it; no sign for NaN.
+Codes e2m1_satfinite(F32 y) {
+  const __mmask16 number = _mm512_cmp_ps_mask(y.v, y.v, _CMP_ORD_Q);
+  const __m512i sign = _mm512_maskz_srli_epi32(number, _mm512_castps_si512(y.v), 28);
+  constexpr int first_picks =
+      0xCA;  // vpternlog: bits of the second operand where the first is 1, else the third
+  return Codes(_mm512_ternarylogic_epi32(_mm512_set1_epi32(7), with_magnitude(y), sign, first_picks));
+}
+
+/// Normal results: integer RNE at bit 20, where E4M3's mantissa ends. Results below 2^-6: 2^14 has an ulp of
+/// 2^-9, E4M3's subnormal step, so one addition rounds and its low bits are the code.
+E4M3Scales e4m3_satfinite(F32 t) {
+  const __m512 bounded = _mm512_min_ps(t.v, _mm512_set1_ps(448));
+  const __m512i bits = _mm512_castps_si512(bounded);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(1));
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFFF))), 20);
+  const __m512 shifted = _mm512_add_ps(bounded, _mm512_set1_ps(0x1p14f));
+  const __mmask16 small = _mm512_cmp_ps_mask(bounded, _mm512_set1_ps(0x1p-6f), _CMP_LT_OQ);
+  const __m512i code = _mm512_mask_and_epi32(_mm512_sub_epi32(rounded, _mm512_set1_epi32(120 << 3)), small,
+                                             _mm512_castps_si512(shifted), _mm512_set1_epi32(0xF));
+  const __m512 value = _mm512_mask_sub_ps(_mm512_castsi512_ps(_mm512_slli_epi32(rounded, 20)), small, shifted,
+                                          _mm512_set1_ps(0x1p14f));
+  const Mask nan = is_nan(t);
+  return {select(nan, Codes(0x7F), Codes(code)), select(nan, t, F32(value))};
+}
+
+std::uint32_t F32::amax_bits(const float* x, std::int64_t count) {
+  __m512i m[4] = {};
+  std::int64_t i = 0;
+  for (; i + 64 <= count; i += 64)
+    for (int k = 0; k < 4; ++k) m[k] = _mm512_max_epu32(m[k], absolute(_mm512_loadu_si512(x + i + 16 * k)));
+  for (; i < count; i += 16) {
+    const auto live = static_cast<__mmask16>(count - i >= 16 ? 0xFFFF : (1u << (count - i)) - 1);
+    m[0] = _mm512_max_epu32(m[0], absolute(_mm512_maskz_loadu_epi32(live, x + i)));
+  }
+  return _mm512_reduce_max_epu32(
+      _mm512_max_epu32(_mm512_max_epu32(m[0], m[1]), _mm512_max_epu32(m[2], m[3])));
+}
+
+std::uint32_t F32::amax_bits16(const std::uint16_t* x, std::int64_t count) {
+  const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
+  __m512i m[4] = {};
+  std::int64_t i = 0;
+  for (; i + 128 <= count; i += 128)
+    for (int k = 0; k < 4; ++k)
+      m[k] = _mm512_max_epu16(m[k], _mm512_and_si512(_mm512_loadu_si512(x + i + 32 * k), magnitude));
+  for (; i < count; i += 32) {
+    const auto live = static_cast<__mmask32>(count - i >= 32 ? 0xFFFFFFFFu : (1u << (count - i)) - 1);
+    m[0] = _mm512_max_epu16(m[0], _mm512_and_si512(_mm512_maskz_loadu_epi16(live, x + i), magnitude));
+  }
+  const __m512i all = _mm512_max_epu16(_mm512_max_epu16(m[0], m[1]), _mm512_max_epu16(m[2], m[3]));
+  return _mm512_reduce_max_epu32(_mm512_max_epu16(all, _mm512_srli_epi32(all, 16)) &
+                                 _mm512_set1_epi32(0xFFFF));
+}
+
+/// Sixteen vectors of one block each to one vector of sixteen maxima, in order of block.
+F32 F32::block_maxima(const float* x, std::int64_t stride, std::int64_t rows) {
+  __m512i m[16];
+  for (int b = 0; b < 16; ++b) {
+    m[b] = absolute(_mm512_loadu_si512(x + 16 * b));
+    for (std::int64_t r = 1; r < rows; ++r)
+      m[b] = _mm512_max_epu32(m[b], absolute(_mm512_loadu_si512(x + r * stride + 16 * b)));
+  }
+  for (int b = 0; b < 8; ++b)
+    m[b] = _mm512_max_epu32(_mm512_unpacklo_epi32(m[2 * b], m[2 * b + 1]),
+                            _mm512_unpackhi_epi32(m[2 * b], m[2 * b + 1]));
+  for (int b = 0; b < 4; ++b)
+    m[b] = _mm512_max_epu32(_mm512_unpacklo_epi64(m[2 * b], m[2 * b + 1]),
+                            _mm512_unpackhi_epi64(m[2 * b], m[2 * b + 1]));
+  for (int b = 0; b < 2; ++b)
+    m[b] = _mm512_max_epu32(_mm512_shuffle_i32x4(m[2 * b], m[2 * b + 1], 0x44),
+                            _mm512_shuffle_i32x4(m[2 * b], m[2 * b + 1], 0xEE));
+  return F32(_mm512_castsi512_ps(
+      _mm512_max_epu32(_mm512_shuffle_i32x4(m[0], m[1], 0x88), _mm512_shuffle_i32x4(m[0], m[1], 0xDD))));
+}
+
+/// Eight vectors of two 16-bit blocks each to sixteen maxima. Dwords hold two elements until the last step.
+__m512i F32::block_maxima16(const std::uint16_t* x, std::int64_t stride, std::int64_t rows) {
+  const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
+  __m512i m[8];
+  for (int b = 0; b < 8; ++b) {
+    m[b] = _mm512_and_si512(_mm512_loadu_si512(x + 32 * b), magnitude);
+    for (std::int64_t r = 1; r < rows; ++r)
+      m[b] = _mm512_max_epu16(m[b], _mm512_and_si512(_mm512_loadu_si512(x + r * stride + 32 * b), magnitude));
+  }
+  for (int b = 0; b < 4; ++b)
+    m[b] = _mm512_max_epu16(_mm512_unpacklo_epi32(m[2 * b], m[2 * b + 1]),
+                            _mm512_unpackhi_epi32(m[2 * b], m[2 * b + 1]));
+  for (int b = 0; b < 2; ++b)
+    m[b] = _mm512_max_epu16(_mm512_unpacklo_epi64(m[2 * b], m[2 * b + 1]),
+                            _mm512_unpackhi_epi64(m[2 * b], m[2 * b + 1]));
+  // m[0], m[1]: 128-bit lanes {blocks 0 2 4 6 | same | 1 3 5 7 | same} and {8 10 12 14 | same | 9 11 13 15 | same}.
+  const __m512i all =
+      _mm512_max_epu16(_mm512_shuffle_i32x4(m[0], m[1], 0x88), _mm512_shuffle_i32x4(m[0], m[1], 0xDD));
+  const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+  const __m512i pairs = _mm512_permutexvar_epi32(order, all);
+  return _mm512_and_si512(_mm512_max_epu16(pairs, _mm512_srli_epi32(pairs, 16)), _mm512_set1_epi32(0xFFFF));
+}
+
+/// Bytes of elements 0-3 | 4-7 | 8-11 | 12-15 of blocks b .. b+3, four a block in each 128-bit lane; then
+/// low + 16 * high of each pair as 16-bit words.
+__m512i pairs(const Codes* b) {
+  const __m512i bytes =
+      _mm512_packus_epi16(_mm512_packs_epi32(b[0].v, b[1].v), _mm512_packs_epi32(b[2].v, b[3].v));
+  return _mm512_maddubs_epi16(bytes, _mm512_set1_epi16(0x1001));
+}
+
+/// codes[b] is block b; qword b of the result is its packed codes. Each 128-bit lane holds two bytes of every
+/// block, so a permutation of 16-bit words, word l of block b from place 8l + b, finishes.
+void F32::store_packed(const Codes* codes, std::uint8_t* out) {
+  const __m512i packed = _mm512_packus_epi16(pairs(codes), pairs(codes + 4));
+  alignas(64) static constexpr std::uint16_t order[32] = {0,  8,  16, 24, 1,  9,  17, 25, 2,  10, 18,
+                                                          26, 3,  11, 19, 27, 4,  12, 20, 28, 5,  13,
+                                                          21, 29, 6,  14, 22, 30, 7,  15, 23, 31};
+  _mm512_storeu_si512(out, _mm512_permutexvar_epi16(_mm512_load_si512(order), packed));
+}
+
+F32 F32::e2m1_values(const std::uint8_t* packed, int) {
+  std::uint64_t all;
+  std::memcpy(&all, packed, 8);
+  const __m512i halves =
+      _mm512_mask_set1_epi32(_mm512_set1_epi32(static_cast<int>(all)), 0xFF00, static_cast<int>(all >> 32));
+  const __m512i shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+  const __m512 values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
+  return F32(_mm512_permutexvar_ps(_mm512_srlv_epi32(halves, shifts), values));
+}
+
+}  // namespace
+
+const Table* avx512() {
+  const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return here ? &Engine<F32>::table : nullptr;
+}
+
+}  // namespace nvfp4::isa
+#else
+namespace nvfp4::isa {
+const Table* avx512() { return nullptr; }
+}  // namespace nvfp4::isa
+#endif

@@ -1,0 +1,176 @@
+#pragma once
+#include <cstring>
+
+#include "isa.hpp"
+
+/// The quantizer's inner loops, generic over F: `F::lanes` FP32 numbers with the primitives of
+/// nvfp4/arithmetic.hpp and the moves listed in avx512.cpp. Files of several instruction sets include this,
+/// so nothing here may be a symbol that two of them share: every template depends on F.
+namespace nvfp4::isa {
+
+template <class F>
+struct Engine {
+  using Code = typename F::Code;
+  static constexpr int lanes = F::lanes;
+  static constexpr int parts = 16 / lanes;  ///< vectors that hold one block
+
+  template <class T>
+  static const T* row(const QuantizeTask& t, std::int64_t r, std::int64_t col) {
+    return static_cast<const T*>(t.x) + r * t.x_stride + col;
+  }
+
+  template <class T>
+  static std::uint32_t amax_bits(const void* data, std::int64_t count) {
+    return F::amax_bits(static_cast<const T*>(data), count);
+  }
+
+  /// max |x| of `count` numbers, dropping NaN. Only where a NaN is known to be.
+  template <class T>
+  static float amax_without_nan(const T* x, std::int64_t stride, std::int64_t rows) {
+    float largest = 0;
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (int j = 0; j < 16; ++j) {
+        const float value = __builtin_fabsf(F::widen(x[r * stride + j]));
+        if (value > largest) largest = value;
+      }
+    return largest;
+  }
+
+  /// NaN maxima (bits above Inf's) by the dialect's rule.
+  template <class D, class T>
+  static F settle_nan(F maxima, const T* x, std::int64_t stride, std::int64_t rows) {
+    float amax[lanes];
+    maxima.store(amax);
+    for (int b = 0; b < lanes; ++b)
+      if (__builtin_isnan(amax[b]))
+        amax[b] = D::nan_in_amax ? __builtin_nanf("") : amax_without_nan(x + 16 * b, stride, rows);
+    return F::load(amax);
+  }
+
+  /// The maxima of `lanes` blocks side by side.
+  template <class D, class T>
+  static F block_maxima(const T* x, std::int64_t stride, std::int64_t rows) {
+    const F maxima = F::block_maxima(x, stride, rows);
+    return any(is_nan(maxima)) ? settle_nan<D>(maxima, x, stride, rows) : maxima;
+  }
+
+  /// Phase 1: block scales of `blocks` (a multiple of 16) blocks.
+  template <class D, class T>
+  static void block_scales(const QuantizeTask& t, std::int64_t blocks, float* encode, std::uint8_t* scales) {
+    const auto tensor = D::tensor(F(t.amax));
+    for (std::int64_t b = 0; b < blocks; b += lanes) {
+      const auto scale = D::block(block_maxima<D>(row<T>(t, 0, 16 * b), t.x_stride, t.rows), tensor);
+      scale.encode.store(encode + b);
+      scale.code.store_bytes(scales + b);
+    }
+  }
+
+  /// The codes of as many blocks as one packed store takes.
+  template <class D, class T>
+  static void pack_blocks(const T* x, const float* encode, std::uint8_t* out) {
+    Code codes[F::packed_blocks * parts];
+#pragma GCC unroll 8
+    for (int b = 0; b < F::packed_blocks; ++b) {
+      const F scale(encode[b]);
+#pragma GCC unroll 4
+      for (int p = 0; p < parts; ++p)
+        codes[parts * b + p] = D::element(F::load(x + 16 * b + lanes * p), scale);
+    }
+    F::store_packed(codes, out);
+  }
+
+  /// Both phases for columns that are a multiple of `group`. Scales before codes: one phase would wait for
+  /// the chain maximum, division, broadcast at every block. Phase 2 asks for the next chunk's cache lines.
+  template <class D, class T>
+  static void whole_groups(const QuantizeTask& t) {
+    float encode[chunk / 16];
+    std::uint8_t scales[chunk / 16];
+    const std::int64_t blocks = t.cols / 16;
+    block_scales<D, T>(t, blocks, encode, scales);
+    for (std::int64_t r = 0; r < t.rows; ++r) {
+      std::memcpy(t.scales + r * t.scales_stride, scales, static_cast<std::size_t>(blocks));
+      const T* x = row<T>(t, r, 0);
+      std::uint8_t* codes = t.codes + r * t.codes_stride;
+      for (std::int64_t b = 0; b < blocks; b += F::packed_blocks) {
+        prefetch(x + t.cols + 16 * b);
+        pack_blocks<D>(x + 16 * b, encode + b, codes + 8 * b);
+      }
+    }
+  }
+
+  /// The lines of as many blocks, elsewhere. The address may lie beyond the tensor: a prefetch never faults.
+  template <class T>
+  static void prefetch(const T* x) {
+    for (unsigned line = 0; line < F::packed_blocks * 16 * sizeof(T) / 64; ++line)
+      __builtin_prefetch(reinterpret_cast<const char*>(x) + 64 * line);
+  }
+
+  /// Fewer than `group` columns: through a copy padded with +0.
+  template <class D, class T>
+  static void tail(const QuantizeTask& t) {
+    T x[16 * group] = {};
+    std::uint8_t codes[16 * group / 2], scales[16 * group / 16];
+    for (std::int64_t r = 0; r < t.rows; ++r)
+      std::memcpy(x + r * group, row<T>(t, r, 0), static_cast<std::size_t>(t.cols) * sizeof(T));
+    whole_groups<D, T>({x, group, t.rows, group, t.amax, codes, group / 2, scales, group / 16});
+    const std::int64_t blocks = (t.cols + 15) / 16;
+    for (std::int64_t r = 0; r < t.rows; ++r) {
+      std::memcpy(t.codes + r * t.codes_stride, codes + r * (group / 2),
+                  static_cast<std::size_t>(8 * blocks));
+      std::memcpy(t.scales + r * t.scales_stride, scales + r * (group / 16),
+                  static_cast<std::size_t>(blocks));
+      clear_pad(t.codes + r * t.codes_stride, t.cols);
+    }
+  }
+
+  /// A dialect may give +0 another code than 0 (its scale may be NaN); pad codes are 0 by the contract.
+  static void clear_pad(std::uint8_t* codes, std::int64_t cols) {
+    for (std::int64_t j = cols; j % 16; ++j) codes[j / 2] &= static_cast<std::uint8_t>(j % 2 ? 0x0F : 0xF0);
+  }
+
+  template <class D, class T>
+  static void quantize(const QuantizeTask& t) {
+    const std::int64_t whole = t.cols / group * group;
+    QuantizeTask main = t, rest = t;
+    main.cols = whole;
+    rest.cols = t.cols - whole;
+    rest.x = row<T>(t, 0, whole);
+    rest.codes += whole / 2;
+    rest.scales += whole / 16;
+    if (main.cols) whole_groups<D, T>(main);
+    if (rest.cols) tail<D, T>(rest);
+  }
+
+  /// Exponent and mantissa in FP32's places, then the bias difference of 2^120; exact, subnormals included.
+  static float e4m3_value(std::uint8_t code) {
+    const float magnitude =
+        __builtin_bit_cast(float, static_cast<std::uint32_t>(code & 0x7F) << 20) * 0x1p120f;
+    const float value = (code & 0x7F) == 0x7F ? __builtin_nanf("") : magnitude;
+    return code & 0x80 ? -value : value;
+  }
+
+  template <class D>
+  static void dequantize(const DequantizeTask& t) {
+    const F global(t.global);
+    for (std::int64_t j = 0; j < t.cols; j += 16) {
+      const F scale(e4m3_value(t.scales[j / 16]));
+      float values[16];
+      for (int p = 0; p < parts; ++p) {
+        const F value = D::dequantize(F::e2m1_values(t.codes + j / 2, p), scale, global);
+        select(is_nan(value), F(__builtin_nanf("")), value).store(values + lanes * p);
+      }
+      const std::int64_t count = t.cols - j < 16 ? t.cols - j : 16;
+      std::memcpy(t.out + j, values, static_cast<std::size_t>(count) * 4);
+    }
+  }
+
+  static constexpr Table table{
+      .amax_bits = {amax_bits<float>, amax_bits<Bf16>, amax_bits<Fp16>},
+      .quantize = Dialects::table([]<class D>(D) -> std::array<void (*)(const QuantizeTask&), 3> {
+        return {quantize<D, float>, quantize<D, Bf16>, quantize<D, Fp16>};
+      }),
+      .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
+  };
+};
+
+}  // namespace nvfp4::isa

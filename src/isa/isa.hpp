@@ -1,0 +1,60 @@
+#pragma once
+#include <array>
+#include <cstdint>
+
+#include <nvfp4/dialects/all.hpp>
+
+/// What an instruction set must supply: the loops over a piece of a tensor. Everything that decides
+/// shapes, threads and dialects is above it, in src/quantize.cpp.
+namespace nvfp4::isa {
+
+/// Storage types, so that overloads can tell two 16-bit formats apart.
+struct Bf16 {
+  std::uint16_t bits;
+};
+struct Fp16 {
+  std::uint16_t bits;
+};
+
+/// Columns that one task may span: a multiple of `group`, and small enough for its block scales to stay in L1.
+inline constexpr std::int64_t chunk = 4096;
+/// Columns that are handled without a tail: 16 blocks of 16.
+inline constexpr std::int64_t group = 256;
+
+/// `rows` rows (1 or up to 16, sharing block scales) by up to `chunk` columns of one tensor scale.
+struct QuantizeTask {
+  const void* x;  ///< first element; rows lie `x_stride` elements apart
+  std::int64_t x_stride;
+  std::int64_t rows, cols;
+  float amax;           ///< of the tensor, or of the row that has its own
+  std::uint8_t* codes;  ///< ceil(cols / 16) * 8 bytes a row, `codes_stride` apart
+  std::int64_t codes_stride;
+  std::uint8_t* scales;  ///< ceil(cols / 16) bytes a row, `scales_stride` apart
+  std::int64_t scales_stride;
+};
+
+/// One row.
+struct DequantizeTask {
+  const std::uint8_t* codes;
+  const std::uint8_t* scales;
+  std::int64_t cols;
+  float global;
+  float* out;
+};
+
+constexpr std::size_t dialect_count = Dialects::infos.size();
+
+/// Indexed by Dtype and by index_of(dialect).
+struct Table {
+  /// The largest |x| as bits of the storage type, sign cleared: larger than Inf's where there is a NaN.
+  std::array<std::uint32_t (*)(const void* x, std::int64_t count), 3> amax_bits;
+  std::array<std::array<void (*)(const QuantizeTask&), 3>, dialect_count> quantize;
+  std::array<void (*)(const DequantizeTask&), dialect_count> dequantize;
+};
+
+/// Null where the build or the machine has none.
+const Table* portable();
+const Table* avx2();
+const Table* avx512();
+
+}  // namespace nvfp4::isa

@@ -1,0 +1,54 @@
+#include <nvfp4/kernels.hpp>
+
+#include "formats.hpp"
+#include "isa/isa.hpp"
+#include "quantize.hpp"
+
+namespace nvfp4 {
+namespace {
+
+template <const isa::Table* (*Instructions)()>
+constexpr Kernels table(std::string_view name) {
+  return {
+      .name = name,
+      .encode = cpu::encode,
+      .decode = cpu::decode,
+      .amax = [](MatrixView x, const Dialect& dialect) { return cpu::amax(*Instructions(), x, dialect); },
+      .quantize =
+          [](MatrixView x, const QuantizeSpec& spec, BlockScaledTensor reuse) {
+            return cpu::quantize(*Instructions(), x, spec, std::move(reuse));
+          },
+      .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
+  };
+}
+
+constexpr Kernels portable_kernels = table<isa::portable>("cpu portable");
+constexpr Kernels avx2_kernels = table<isa::avx2>("cpu avx2");
+constexpr Kernels avx512_kernels = table<isa::avx512>("cpu avx512");
+
+}  // namespace
+
+std::string_view name(Isa isa) {
+  constexpr std::string_view names[] = {"portable", "avx2", "avx512"};
+  return names[static_cast<int>(isa)];
+}
+
+const Kernels* cpu_kernels(Isa isa) {
+  switch (isa) {
+    case Isa::portable: return &portable_kernels;
+    case Isa::avx2: return isa::avx2() ? &avx2_kernels : nullptr;
+    case Isa::avx512: return isa::avx512() ? &avx512_kernels : nullptr;
+  }
+  return nullptr;
+}
+
+const Kernels& cpu_kernels() {
+  static const Kernels& best = *[] {
+    for (const Isa isa : {Isa::avx512, Isa::avx2})
+      if (const Kernels* kernels = cpu_kernels(isa)) return kernels;
+    return cpu_kernels(Isa::portable);
+  }();
+  return best;
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,155 @@
+#include "quantize.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "float_environment.hpp"
+
+namespace nvfp4::cpu {
+namespace {
+
+using isa::chunk;
+
+const std::byte* element(MatrixView x, std::int64_t index) {
+  return static_cast<const std::byte*>(x.data) + index * static_cast<std::int64_t>(size_of(x.dtype));
+}
+
+float widen(std::uint32_t bits, Dtype dtype) {
+  if (dtype == Dtype::fp32) return std::bit_cast<float>(bits);
+  if (dtype == Dtype::bf16) return std::bit_cast<float>(bits << 16);
+  const auto exponent = static_cast<int>(bits >> 10);  // of an FP16 magnitude
+  const auto mantissa = static_cast<float>(bits & 0x3FF);
+  if (exponent == 31) return mantissa == 0 ? INFINITY : NAN;
+  return exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
+}
+
+/// The largest |x| that is not NaN. Only where a NaN is known to be, so speed is no matter.
+float amax_without_nan(MatrixView x, std::int64_t first, std::int64_t count) {
+  float largest = 0;
+  for (std::int64_t i = first; i < first + count; ++i) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, element(x, i), size_of(x.dtype));
+    const float value = widen(bits & (x.dtype == Dtype::fp32 ? 0x7FFFFFFF : 0x7FFF), x.dtype);
+    if (value > largest) largest = value;
+  }
+  return largest;
+}
+
+bool poisons(const Dialect& dialect) {
+  static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return D::nan_in_amax; });
+  return by_dialect[index_of(dialect)];
+}
+
+/// max |x| of `count` elements from `first` by one thread; NaN by the dialect's rule.
+float amax_of(float largest, MatrixView x, const Dialect& dialect, std::int64_t first, std::int64_t count) {
+  if (!std::isnan(largest)) return largest;
+  return poisons(dialect) ? std::bit_cast<float>(0x7FC00000u) : amax_without_nan(x, first, count);
+}
+
+std::vector<float> row_amaxes(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
+  std::vector<float> amaxes(static_cast<std::size_t>(x.rows));
+  const auto bits_of = isa.amax_bits[static_cast<int>(x.dtype)];
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    const std::uint32_t bits = bits_of(element(x, i * x.cols), x.cols);
+    amaxes[static_cast<std::size_t>(i)] = amax_of(widen(bits, x.dtype), x, dialect, i * x.cols, x.cols);
+  }
+  return amaxes;
+}
+
+/// How the matrix is cut into tasks: bands of rows, each in chunks of columns.
+struct Bands {
+  std::int64_t rows, cols, band_rows;
+  std::int64_t bands() const { return (rows + band_rows - 1) / band_rows; }
+  std::int64_t chunks() const { return (cols + chunk - 1) / chunk; }
+};
+
+/// Rows without padding that share block and tensor scales are one long row: no tails but one.
+Bands cut(const BlockScaledTensor& t) {
+  const bool seamless = t.spec.block.rows == 1 && t.global.size() == 1 && t.cols % 16 == 0;
+  return seamless ? Bands{1, t.rows * t.cols, 1} : Bands{t.rows, t.cols, t.spec.block.rows};
+}
+
+isa::QuantizeTask task(MatrixView x, BlockScaledTensor& out, const Bands& bands, std::int64_t index) {
+  const std::int64_t row = index / bands.chunks() * bands.band_rows, col = index % bands.chunks() * chunk;
+  const std::int64_t blocks_per_row = (bands.cols + 15) / 16;
+  return {
+      .x = element(x, row * bands.cols + col),
+      .x_stride = bands.cols,
+      .rows = std::min(bands.band_rows, bands.rows - row),
+      .cols = std::min(chunk, bands.cols - col),
+      .amax = out.global[out.global.size() == 1 ? 0 : static_cast<std::size_t>(row)],
+      .codes = out.codes.data() + row * blocks_per_row * 8 + col / 2,
+      .codes_stride = blocks_per_row * 8,
+      .scales = out.scales.data() + row * blocks_per_row + col / 16,
+      .scales_stride = blocks_per_row,
+  };
+}
+
+void prepare(BlockScaledTensor& out, MatrixView x, const QuantizeSpec& spec) {
+  out.spec = spec;
+  out.rows = x.rows;
+  out.cols = x.cols;
+  out.codes.resize(static_cast<std::size_t>(out.rows * out.row_bytes()));
+  out.scales.resize(static_cast<std::size_t>(out.rows * out.blocks_per_row()));
+}
+
+}  // namespace
+
+float amax(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
+  constexpr std::int64_t piece = 1 << 16;
+  const auto bits_of = isa.amax_bits[static_cast<int>(x.dtype)];
+  const std::int64_t count = x.rows * x.cols;
+  std::uint32_t bits = 0;
+#pragma omp parallel for schedule(static) reduction(max : bits)
+  for (std::int64_t first = 0; first < count; first += piece)
+    bits = std::max(bits, bits_of(element(x, first), std::min(piece, count - first)));
+  return amax_of(widen(bits, x.dtype), x, dialect, 0, count);
+}
+
+BlockScaledTensor quantize(const isa::Table& isa, MatrixView x, const QuantizeSpec& spec,
+                           BlockScaledTensor out) {
+  validate(spec);
+  prepare(out, x, spec);
+  const Dialect& dialect = *spec.dialect;
+  if (spec.tensor_scale == TensorScale::row)
+    out.global = row_amaxes(isa, x, dialect);
+  else
+    out.global.assign(1, spec.amax ? *spec.amax : amax(isa, x, dialect));
+
+  const auto run = isa.quantize[index_of(dialect)][static_cast<int>(x.dtype)];
+  const Bands bands = cut(out);
+  const std::int64_t tasks = bands.bands() * bands.chunks();
+#pragma omp parallel
+  {
+    const FloatEnvironment fenced;
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < tasks; ++i) run(task(x, out, bands, i));
+  }
+  return out;
+}
+
+Matrix dequantize(const isa::Table& isa, const BlockScaledTensor& t) {
+  Matrix out(t.rows, t.cols);
+  const auto run = isa.dequantize[index_of(*t.spec.dialect)];
+#pragma omp parallel
+  {
+    const FloatEnvironment fenced;
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < t.rows; ++i)
+      run({
+          .codes = t.codes.data() + i * t.row_bytes(),
+          .scales = t.scales.data() + i * t.blocks_per_row(),
+          .cols = t.cols,
+          .global = t.global[t.global.size() == 1 ? 0 : static_cast<std::size_t>(i)],
+          .out = out.f32() + i * t.cols,
+      });
+  }
+  return out;
+}
+
+}  // namespace nvfp4::cpu

@@ -1,0 +1,43 @@
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include <nvfp4/io.hpp>
+
+using namespace nvfp4::io;
+
+namespace {
+
+template <class Act>
+void tolerate_refusal(Act act) {
+  try {
+    act();
+  } catch (const FileError&) {
+  }
+}
+
+/// Reads every byte, so that the sanitizers see each of them.
+void touch(const Array& array) {
+  const auto add = [](unsigned sum, std::byte b) { return sum + std::to_integer<unsigned>(b); };
+  const auto view = array.bytes.view();
+  [[maybe_unused]] volatile unsigned sum = std::accumulate(view.begin(), view.end(), 0u, add);
+  if (array.bytes.size() != byte_size(array.info)) __builtin_trap();
+}
+
+}  // namespace
+
+/// Every array of the bytes as a file of the container FUZZED_FILE.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto* first = reinterpret_cast<const std::byte*>(data);
+  tolerate_refusal([&] {
+    const auto file = open_arrays(Bytes(std::vector<std::byte>(first, first + size)), FUZZED_FILE);
+    for (const std::string& name : file->names()) {
+      tolerate_refusal([&] { file->info(name); });
+      tolerate_refusal([&] { touch(file->read(name)); });
+      tolerate_refusal([&] { as_matrix(file->read(name)); });
+    }
+    golden_cases(*file);
+    read_quantized(*file);
+  });
+  return 0;
+}

@@ -1,0 +1,1 @@
+#include <nvfp4/nvfp4.hpp>
