@@ -5,15 +5,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
+#include <nvfp4/io.hpp>
 
 #include "tests/scratch.hpp"
 
 /// Runs the built program as a shell would.
 namespace program {
+
+using Arguments = std::vector<std::string>;
+
+inline Arguments operator+(Arguments list, const Arguments& more) {
+  list.insert(list.end(), more.begin(), more.end());
+  return list;
+}
 
 struct Ran {
   int exit_code = -1;
@@ -33,7 +43,7 @@ inline std::vector<char*> pointers(std::vector<std::string>& texts) {
   return list;
 }
 
-inline Ran run(std::vector<std::string> arguments, Surroundings around = {}) {
+inline Ran run(Arguments arguments, Surroundings around = {}) {
   const scratch::Folder folder;
   arguments.insert(arguments.begin(), NVFP4_PROGRAM);
   const std::string out = around.out.empty() ? folder / "out" : around.out, err = folder / "err";
@@ -61,13 +71,13 @@ inline nlohmann::json json_of(const Ran& ran) {
   return json.is_object() ? json : nlohmann::json();
 }
 
-inline nlohmann::json json(std::vector<std::string> arguments) {
+inline nlohmann::json json(Arguments arguments) {
   arguments.push_back("--json");
   return json_of(run(std::move(arguments)));
 }
 
 /// Exit 2, nothing on stdout and one line on stderr: that line; else what was wrong with it.
-inline std::string refusal(std::vector<std::string> arguments, Surroundings around = {}) {
+inline std::string refusal(Arguments arguments, Surroundings around = {}) {
   const Ran ran = run(std::move(arguments), std::move(around));
   if (ran.exit_code != 2) return "exit " + std::to_string(ran.exit_code);
   if (!ran.out.empty()) return "stdout is not empty";
@@ -76,5 +86,30 @@ inline std::string refusal(std::vector<std::string> arguments, Surroundings arou
   if (!ran.err.starts_with("nvfp4: ")) return "no name before the message";
   return ran.err;
 }
+
+inline bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// A folder with x.npy, of every sign and many exponents, and the command that makes q.npz of it.
+struct Input {
+  Input(std::int64_t rows, std::int64_t cols) : x(rows, cols) {
+    for (std::int64_t i = 0; i < rows * cols; ++i)
+      x.f32()[i] = std::ldexp(static_cast<float>(i * 7919 % 10007) - 5003, static_cast<int>(i % 23) - 11);
+    nvfp4::io::write_matrix(folder / "x.npy", x.view(), nvfp4::io::Overwrite::no);
+  }
+  Arguments quantize(const std::string& out = "q.npz") const {
+    return {"quantize", folder / "x.npy", "-o", folder / out};
+  }
+  scratch::Folder folder;
+  nvfp4::Matrix x;
+};
+
+/// With q.npz.
+struct Quantized : Input {
+  explicit Quantized(std::int64_t rows = 37, std::int64_t cols = 52) : Input(rows, cols) {
+    if (run(quantize()).exit_code != 0) throw std::runtime_error("quantize failed");
+  }
+};
 
 }  // namespace program

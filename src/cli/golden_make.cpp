@@ -125,7 +125,9 @@ Run declare_golden_make(CLI::App& app) {
   app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, ...")->delimiter(',');
   app.add_option("--input-dtype", o->input_dtype, "float32|bf16|float16: of the inputs")
       ->capture_default_str();
-  app.add_option("--seed", o->seed, "of the random cases")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--seed", o->seed, "of the random cases")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--force", o->force, "replace an existing file");
   declare_device(app, o->device);
   return [o] { return run(*o); };

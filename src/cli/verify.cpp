@@ -160,7 +160,9 @@ Run declare_verify(CLI::App& app) {
   app.add_option("--level", o->level, "quick|full: seconds, or minutes with more inputs")
       ->capture_default_str();
   app.add_option("--report", o->report, "write one self-contained HTML page there");
-  app.add_option("--seed", o->seed, "of the random cases")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--seed", o->seed, "of the random cases")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--force", o->force, "replace an existing report");
   declare_device(app, o->device);
   return [o] { return run(*o); };

@@ -105,10 +105,11 @@ Codes e2m1_magnitude(F32 y) {
   return Codes(_mm256_and_si256(_mm256_castps_si256(code), _mm256_set1_epi32(7)));
 }
 
+/// vminps makes a NaN +Inf, which has no sign to keep.
 Codes e2m1_satfinite(F32 y) {
-  const __m256 signed_number = _mm256_and_ps(_mm256_cmp_ps(y.v, y.v, _CMP_ORD_Q), _mm256_set1_ps(-0.f));
-  const __m256i sign = _mm256_srli_epi32(_mm256_castps_si256(_mm256_and_ps(y.v, signed_number)), 28);
-  return e2m1_magnitude(y) | Codes(sign);
+  const __m256 number = _mm256_min_ps(y.v, _mm256_set1_ps(__builtin_inff()));
+  const __m256i sign = _mm256_srli_epi32(_mm256_castps_si256(number), 28);
+  return e2m1_magnitude(y) | Codes(_mm256_and_si256(sign, _mm256_set1_epi32(8)));
 }
 
 /// See avx512.cpp: integer RNE at bit 20, and below 2^-6 one addition of 2^14.
@@ -169,15 +170,15 @@ std::uint32_t F32::amax_bits16(const std::uint16_t* x, std::int64_t count) {
 
 /// Eight blocks, already one vector each, to their eight maxima in order.
 F32 F32::block_maxima(const float* x, std::int64_t stride, std::int64_t rows) {
+  const auto both_halves = [](const float* block) {
+    return _mm256_max_epu32(absolute(nvfp4::isa::load(block)), absolute(nvfp4::isa::load(block + 8)));
+  };
   __m256i m[8];
-  for (int b = 0; b < 8; ++b) {
-    m[b] = _mm256_setzero_si256();
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const float* block = x + r * stride + 16 * b;
-      m[b] = _mm256_max_epu32(
-          m[b], _mm256_max_epu32(absolute(nvfp4::isa::load(block)), absolute(nvfp4::isa::load(block + 8))));
-    }
-  }
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) m[b] = both_halves(x + 16 * b);
+  for (std::int64_t r = 1; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) m[b] = _mm256_max_epu32(m[b], both_halves(x + r * stride + 16 * b));
   for (int b = 0; b < 4; ++b)
     m[b] = _mm256_max_epu32(_mm256_unpacklo_epi32(m[2 * b], m[2 * b + 1]),
                             _mm256_unpackhi_epi32(m[2 * b], m[2 * b + 1]));
@@ -191,12 +192,15 @@ F32 F32::block_maxima(const float* x, std::int64_t stride, std::int64_t rows) {
 /// One vector of 16 elements a block; dwords hold two elements until the last step.
 __m256i F32::block_maxima16(const std::uint16_t* x, std::int64_t stride, std::int64_t rows) {
   const __m256i magnitude = _mm256_set1_epi16(0x7FFF);
+  const auto magnitudes = [&](const std::uint16_t* block) {
+    return _mm256_and_si256(nvfp4::isa::load(block), magnitude);
+  };
   __m256i m[8];
-  for (int b = 0; b < 8; ++b) {
-    m[b] = _mm256_setzero_si256();
-    for (std::int64_t r = 0; r < rows; ++r)
-      m[b] = _mm256_max_epu16(m[b], _mm256_and_si256(nvfp4::isa::load(x + r * stride + 16 * b), magnitude));
-  }
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) m[b] = magnitudes(x + 16 * b);
+  for (std::int64_t r = 1; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) m[b] = _mm256_max_epu16(m[b], magnitudes(x + r * stride + 16 * b));
   for (int b = 0; b < 4; ++b)
     m[b] = _mm256_max_epu16(_mm256_unpacklo_epi32(m[2 * b], m[2 * b + 1]),
                             _mm256_unpackhi_epi32(m[2 * b], m[2 * b + 1]));

@@ -58,7 +58,9 @@ struct Engine {
   template <class D, class T>
   static void block_scales(const QuantizeTask& t, std::int64_t blocks, float* encode, std::uint8_t* scales) {
     const auto tensor = D::tensor(F(t.amax));
+    const T* next = row<T>(t, 0, t.cols);
     for (std::int64_t b = 0; b < blocks; b += lanes) {
+      prefetch<lanes / 2>(next + 8 * b);
       const auto scale = D::block(block_maxima<D>(row<T>(t, 0, 16 * b), t.x_stride, t.rows), tensor);
       scale.encode.store(encode + b);
       scale.code.store_bytes(scales + b);
@@ -92,16 +94,16 @@ struct Engine {
       const T* x = row<T>(t, r, 0);
       std::uint8_t* codes = t.codes + r * t.codes_stride;
       for (std::int64_t b = 0; b < blocks; b += F::packed_blocks) {
-        prefetch(x + t.cols + 16 * b);
+        prefetch<F::packed_blocks / 2>(x + t.cols + 8 * (blocks + b));
         pack_blocks<D>(x + 16 * b, encode + b, codes + 8 * b);
       }
     }
   }
 
-  /// The lines of as many blocks, elsewhere. The address may lie beyond the tensor: a prefetch never faults.
-  template <class T>
+  /// The lines of `blocks` blocks. The address may lie beyond the tensor: a prefetch never faults.
+  template <int blocks, class T>
   static void prefetch(const T* x) {
-    for (unsigned line = 0; line < F::packed_blocks * 16 * sizeof(T) / 64; ++line)
+    for (unsigned line = 0; line < (blocks * 16 * sizeof(T) + 63) / 64; ++line)
       __builtin_prefetch(reinterpret_cast<const char*>(x) + 64 * line);
   }
 
