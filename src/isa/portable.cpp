@@ -11,19 +11,20 @@ namespace {
 using Floats = float __attribute__((vector_size(16)));
 using Ints = std::int32_t __attribute__((vector_size(16)));
 using Halves = std::int16_t __attribute__((vector_size(16)));
+using Longs = std::int64_t __attribute__((vector_size(16)));
 
 Floats floats(Ints bits) { return __builtin_bit_cast(Floats, bits); }
 Ints ints(Floats x) { return __builtin_bit_cast(Ints, x); }
 Ints blend(Ints mask, Ints x, Ints y) { return (mask & x) | (~mask & y); }
 
-/// b where either is NaN. GCC 12 does not always find the one instruction that this is.
-Floats least(Floats a, Floats b) {
+// b where either is NaN. GCC 12 does not always find the one instruction that each of these is.
 #if defined(__SSE__)
-  return _mm_min_ps(a, b);
+Floats least(Floats a, Floats b) { return _mm_min_ps(a, b); }
+Floats greatest(Floats a, Floats b) { return _mm_max_ps(a, b); }
 #else
-  return a < b ? a : b;
+Floats least(Floats a, Floats b) { return a < b ? a : b; }
+Floats greatest(Floats a, Floats b) { return a > b ? a : b; }
 #endif
-}
 
 Ints greatest(Ints a, Ints b) { return blend(a > b, a, b); }
 Halves greatest(Halves a, Halves b) { return a > b ? a : b; }
@@ -45,7 +46,10 @@ struct Codes {
   explicit Codes(int x) : v(Ints{} + x) {}
   explicit Codes(Ints v) : v(v) {}
   void store_bytes(std::uint8_t* out) const {
-    for (int i = 0; i < 4; ++i) out[i] = static_cast<std::uint8_t>(v[i]);
+    const auto wide = __builtin_bit_cast(Longs, v);
+    const Longs two = wide | wide >> 24;
+    const auto bytes = static_cast<std::uint32_t>((two[0] & 0xFFFF) | two[1] << 16);
+    std::memcpy(out, &bytes, 4);
   }
 };
 
@@ -100,42 +104,59 @@ F32 operator/(F32 a, F32 b) { return F32(a.v / b.v); }
 Mask operator==(F32 a, F32 b) { return {a.v == b.v}; }
 Mask operator|(Mask a, Mask b) { return {a.m | b.m}; }
 Mask is_nan(F32 a) { return {a.v != a.v}; }
-bool any(Mask a) { return (a.m[0] | a.m[1] | a.m[2] | a.m[3]) != 0; }
+bool any(Mask a) {
+  const auto wide = __builtin_bit_cast(Longs, a.m);
+  return (wide[0] | wide[1]) != 0;
+}
 F32 select(Mask m, F32 x, F32 y) { return F32(floats(blend(m.m, ints(x.v), ints(y.v)))); }
 Codes select(Mask m, Codes x, Codes y) { return Codes(blend(m.m, x.v, y.v)); }
 F32 min_num(F32 a, F32 bound) { return F32(least(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(least(bound.v, a.v)); }
 Codes negative(F32 y) { return Codes((y.v < Floats{}) & 8); }
 
-/// See avx512.cpp: three roundings by 1.5 * 2^23, then minima. Doubling and halving are exact where they
-/// matter, so no fused operation is needed.
-Codes e2m1_magnitude(F32 y) {
-  constexpr float magic = 0x1.8p23f;
-  const Floats a = floats(ints(y.v) & 0x7FFFFFFF);
-  const Floats code =
-      least(least(least(a * 2 + magic, a + (magic + 2)), a * 0.5f + (magic + 4)), F32(magic + 7).v);
-  return Codes(ints(code) & 7);
+struct Rounded {
+  Floats value;
+  Ints code;
+};
+
+/// RNE of a >= 0 to `mantissa` bits, subnormal below the power of two `normal`. With p = 2^floor(log2 a), at least
+/// `normal`, the sum at 2^(23 - mantissa) p rounds a to a multiple n of p / 2^mantissa, and the code is n plus
+/// 2^mantissa a binade. That second part is the sum's own exponent, shifted; `even`, which leaves ties as they
+/// are, brings it to 0 at `normal` in the bits of `mask`.
+template <int mantissa, int mask>
+Rounded round_to(Floats a, float normal) {
+  constexpr int up = 23 - mantissa;
+  const int even = -(((__builtin_bit_cast(std::int32_t, normal) >> 23) + up) << mantissa) & mask;
+  const Floats p = greatest(floats(ints(a) & 0x7F800000), F32(normal).v);
+  const Floats magic = floats(ints(p) + ((up << 23) + even));
+  const Floats sum = a + magic;
+  return {sum - magic, (ints(sum) + (ints(sum) >> up)) & mask};
 }
 
-Codes e2m1_satfinite(F32 y) { return e2m1_magnitude(y) | Codes((ints(y.v) >> 28) & (y.v == y.v) & 8); }
+Codes e2m1_magnitude(F32 y) {
+  const Floats a = least(floats(ints(y.v) & 0x7FFFFFFF), F32(6).v);
+  return Codes(round_to<1, 7>(a, 1).code);
+}
 
-/// See avx512.cpp: integer RNE at bit 20, and below 2^-6 one addition of 2^14.
+/// The minimum makes a NaN +Inf, which has no sign to keep.
+Codes e2m1_satfinite(F32 y) {
+  const Floats number = least(y.v, F32(__builtin_inff()).v);
+  return e2m1_magnitude(F32(number)) | Codes((ints(number) >> 28) & 8);
+}
+
+/// The minimum makes a NaN 448, code 0x7E.
 E4M3Scales e4m3_satfinite(F32 t) {
-  const Floats bounded = least(t.v, F32(448).v);
-  const Ints bits = ints(bounded);
-  const Ints rounded = (bits + (0x7FFFF + ((bits >> 20) & 1))) >> 20;
-  const Floats shifted = bounded + 0x1p14f;
-  const Ints small = bounded < 0x1p-6f;
-  const Codes code(blend(small, ints(shifted) & 0xF, rounded - (120 << 3)));
-  const F32 value(floats(blend(small, ints(shifted - 0x1p14f), rounded << 20)));
-  return {select(is_nan(t), Codes(0x7F), code), select(is_nan(t), t, value)};
+  const Rounded number = round_to<3, 0x7F>(least(t.v, F32(448).v), 0x1p-6f);
+  const Ints nan = is_nan(t).m;
+  return {Codes(number.code - nan), F32(floats(ints(number.value) | nan))};
 }
 
 /// Four 16-bit codes, each in the upper half of a lane.
 Ints F32::upper_halves(const void* four_halves) {
-  Halves x{};
+  std::int64_t x;
   std::memcpy(&x, four_halves, 8);
-  return __builtin_bit_cast(Ints, __builtin_shufflevector(Halves{}, x, 0, 8, 1, 9, 2, 10, 3, 11));
+  return __builtin_bit_cast(Ints, __builtin_shufflevector(Halves{}, __builtin_bit_cast(Halves, Longs{x, 0}),
+                                                          0, 8, 1, 9, 2, 10, 3, 11));
 }
 
 /// Exponent and mantissa in FP32's places, then the bias difference of 2^112: exact, subnormals included. Inf
@@ -147,12 +168,23 @@ Floats F32::widen_fp16(Ints upper) {
                 (upper & static_cast<std::int32_t>(0x80000000)));
 }
 
+/// Maxima of magnitudes. SSE2 has no integer maximum and its FP maximum drops a NaN, which a sum keeps.
+struct Magnitudes {
+  Floats most{}, sum{};
+  void add(const float* x) {
+    const Floats magnitude = floats(load_vector<Ints>(x) & 0x7FFFFFFF);
+    most = greatest(most, magnitude);
+    sum += magnitude;
+  }
+  Ints bits() const { return ints(most) | ((sum != sum) & 0x7FFFFFFF); }
+};
+
 std::uint32_t F32::amax_bits(const float* x, std::int64_t count) {
-  Ints m[4] = {};
+  Magnitudes m[4];
   std::int64_t i = 0;
   for (; i + 16 <= count; i += 16)
-    for (int k = 0; k < 4; ++k) m[k] = greatest(m[k], load_vector<Ints>(x + i + 4 * k) & 0x7FFFFFFF);
-  const Ints all = greatest(greatest(m[0], m[1]), greatest(m[2], m[3]));
+    for (int k = 0; k < 4; ++k) m[k].add(x + i + 4 * k);
+  const Ints all = greatest(greatest(m[0].bits(), m[1].bits()), greatest(m[2].bits(), m[3].bits()));
   std::int32_t most = 0;
   for (int lane = 0; lane < 4; ++lane) most = all[lane] > most ? all[lane] : most;
   for (; i < count; ++i) {
@@ -177,61 +209,65 @@ std::uint32_t F32::amax_bits16(const std::uint16_t* x, std::int64_t count) {
 
 /// Lanes of four vectors transposed and reduced: lane b of the result is the maximum of m[b]'s lanes.
 template <class V>
-Ints reduce(const Ints* m) {
+Ints reduce(const V* m) {
   const auto most = [](Ints a, Ints b) {
     return __builtin_bit_cast(Ints, greatest(__builtin_bit_cast(V, a), __builtin_bit_cast(V, b)));
   };
-  const Ints ab =
-      most(__builtin_shufflevector(m[0], m[1], 0, 4, 1, 5), __builtin_shufflevector(m[0], m[1], 2, 6, 3, 7));
-  const Ints cd =
-      most(__builtin_shufflevector(m[2], m[3], 0, 4, 1, 5), __builtin_shufflevector(m[2], m[3], 2, 6, 3, 7));
+  const auto half = [&](V v, V w) {
+    const auto a = __builtin_bit_cast(Ints, v), b = __builtin_bit_cast(Ints, w);
+    return most(__builtin_shufflevector(a, b, 0, 4, 1, 5), __builtin_shufflevector(a, b, 2, 6, 3, 7));
+  };
+  const Ints ab = half(m[0], m[1]), cd = half(m[2], m[3]);
   return most(__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
 }
 
 F32 F32::block_maxima(const float* x, std::int64_t stride, std::int64_t rows) {
-  Ints m[4] = {};
-  for (int b = 0; b < 4; ++b)
+  Ints m[4];
+#pragma GCC unroll 4
+  for (int b = 0; b < 4; ++b) {
+    Magnitudes block;
     for (std::int64_t r = 0; r < rows; ++r)
-      for (int p = 0; p < 4; ++p)
-        m[b] = greatest(m[b], load_vector<Ints>(x + r * stride + 16 * b + 4 * p) & 0x7FFFFFFF);
-  return F32(floats(reduce<Ints>(m)));
+#pragma GCC unroll 4
+      for (int p = 0; p < 4; ++p) block.add(x + r * stride + 16 * b + 4 * p);
+    m[b] = block.bits();
+  }
+  return F32(floats(reduce(m)));
 }
 
 /// In 16-bit lanes until the last step, which leaves each maximum in its lane's upper half.
 Ints F32::block_maxima16(const void* data, std::int64_t stride, std::int64_t rows) {
   const auto* x = static_cast<const std::uint16_t*>(data);
-  const auto magnitude = static_cast<std::int16_t>(0x7FFF);
-  Ints m[4];
-  for (int b = 0; b < 4; ++b) {
-    Halves most{};
-    for (std::int64_t r = 0; r < rows; ++r)
-      for (int p = 0; p < 2; ++p)
-        most = greatest(most, load_vector<Halves>(x + r * stride + 16 * b + 8 * p) & magnitude);
-    m[b] = __builtin_bit_cast(Ints, most);
-  }
-  const Ints pairs = reduce<Halves>(m);
+  const auto both_halves = [](const std::uint16_t* block) {
+    const auto magnitude = static_cast<std::int16_t>(0x7FFF);
+    return greatest(load_vector<Halves>(block) & magnitude, load_vector<Halves>(block + 8) & magnitude);
+  };
+  Halves m[4];
+#pragma GCC unroll 4
+  for (int b = 0; b < 4; ++b) m[b] = both_halves(x + 16 * b);
+  for (std::int64_t r = 1; r < rows; ++r)
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; ++b) m[b] = greatest(m[b], both_halves(x + r * stride + 16 * b));
+  const Ints pairs = reduce(m);
   const Ints swapped = pairs << 16;
   return __builtin_bit_cast(
              Ints, greatest(__builtin_bit_cast(Halves, pairs), __builtin_bit_cast(Halves, swapped))) &
          static_cast<std::int32_t>(0xFFFF0000);
 }
 
-/// One block of four vectors to dwords 0 and 2: byte k of dword 0 joins elements 4k and 4k + 1, of dword 2 the
-/// elements 4k + 2 and 4k + 3.
-Ints join(const Codes* c) {
-  using Longs = std::int64_t __attribute__((vector_size(16)));
-  const Ints columns = c[0].v | (c[1].v << 8) | (c[2].v << 16) | (c[3].v << 24);
-  const auto wide = __builtin_bit_cast(Longs, columns);
-  return columns | __builtin_bit_cast(Ints, wide >> 28);
-}
+/// One block of four vectors: byte p of lane i is element 4p + i.
+Ints columns(const Codes* c) { return c[0].v | (c[1].v << 8) | (c[2].v << 16) | (c[3].v << 24); }
 
-/// codes[4b] .. codes[4b + 3] are block b.
+/// codes[4b] .. codes[4b + 3] are block b. Bytes of even and of odd elements, each in order, then nibbles.
 void F32::store_packed(const Codes* codes, std::uint8_t* out) {
   using Chars = char __attribute__((vector_size(16)));
-  const auto both =
-      __builtin_bit_cast(Chars, __builtin_shufflevector(join(codes), join(codes + 4), 0, 2, 4, 6));
-  const Chars packed =
-      __builtin_shufflevector(both, both, 0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+  const Ints a = columns(codes), b = columns(codes + 4);
+  const auto low = __builtin_bit_cast(Chars, __builtin_shufflevector(a, b, 0, 4, 1, 5));
+  const auto high = __builtin_bit_cast(Chars, __builtin_shufflevector(a, b, 2, 6, 3, 7));
+  const Chars even =
+      __builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const Chars odd =
+      __builtin_shufflevector(low, high, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  const Ints packed = __builtin_bit_cast(Ints, even) | __builtin_bit_cast(Ints, odd) << 4;
   std::memcpy(out, &packed, 16);
 }
 
