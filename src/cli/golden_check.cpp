@@ -229,7 +229,8 @@ Run declare_golden_check(CLI::App& app) {
   app.add_option("--scales", o->dump.scales, "raw dump of scale bytes");
   app.add_option("--col-codes", o->dump.col_codes, "the same of the transpose");
   app.add_option("--col-scales", o->dump.col_scales, "the same of the transpose");
-  app.add_option("--layout", o->dump.layout, "linear|128x4|8x4: of the dumped scales")->capture_default_str();
+  app.add_option("--layout", o->dump.layout, "linear|128x4|8x4|4-token: of the dumped scales")
+      ->capture_default_str();
   app.add_option("--mask", o->dump.mask,
                  "which padding of the dumped scales may hold anything: 'padding' for all, or a file of one "
                  "byte a scale byte");

@@ -22,7 +22,7 @@ struct Options {
 
 ScaleLayout layout_named(const std::string& name) {
   if (const auto layout = find_scale_layout(name)) return *layout;
-  throw UsageError("--layout " + name + ": expected linear, 128x4 or 8x4");
+  throw UsageError("--layout " + name + ": expected linear, 128x4, 8x4 or 4-token");
 }
 
 /// The matrix that is quantized; `storage` keeps a transposed one.
@@ -141,7 +141,7 @@ Run declare_quantize(CLI::App& app) {
   app.add_option("-o,--output", o->out, ".npz or .safetensors, or - for stdout (.npz)")->required();
   declare_profile(app, o->profile);
   app.add_flag("--transpose", o->transpose, "quantize the transpose instead");
-  app.add_option("--layout", o->layout, "linear|128x4|8x4: the last two add scales_swizzled")
+  app.add_option("--layout", o->layout, "linear|128x4|8x4|4-token: all but linear add scales_swizzled")
       ->capture_default_str();
   app.add_option("--array", o->array, "which array of an .npz");
   app.add_option("--tensor", o->tensor, "which tensor of a .safetensors");

@@ -81,7 +81,7 @@ struct DumpedScales {
 Verdict check_dump(const RawDump& dump, MatrixView input, const Producer& producer, const Kernels& kernels,
                    CompareMode mode) {
   const auto layout = find_scale_layout(dump.layout);
-  if (!layout) throw UsageError("--layout " + dump.layout + ": expected linear, 128x4 or 8x4");
+  if (!layout) throw UsageError("--layout " + dump.layout + ": expected linear, 128x4, 8x4 or 4-token");
   std::vector<io::Array> arrays;
   Verdict padding;
   const auto add = [&](const std::string& prefix, const std::string& codes, const std::string& scales,

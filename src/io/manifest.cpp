@@ -168,7 +168,7 @@ void read_shape(const Fields& fields, Manifest& manifest) {
 ScaleLayout read_layout(const Fields& fields) {
   const std::string text = fields.text("layout");
   const auto layout = find_scale_layout(text);
-  if (!layout) fields.refuse("layout", "'linear', '128x4' or '8x4'", in_quotes(text));
+  if (!layout) fields.refuse("layout", "'linear', '128x4', '8x4' or '4-token'", in_quotes(text));
   return *layout;
 }
 
