@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <stdexcept>
 #include <vector>
 
 #include <nvfp4/kernels.hpp>
@@ -257,6 +258,9 @@ std::string cause(const Differences& d, const Arrays& a, const BlockScaledTensor
 void copy_from_host(void* host, const void* from, std::size_t size) { std::memcpy(host, from, size); }
 
 Report compare(const Result& actual, const BlockScaledTensor& expected, MatrixView input) {
+  if (input.data && (input.rows != expected.rows || input.cols != expected.cols))
+    throw std::invalid_argument("input: expected shape " + at(expected.rows, expected.cols) + ", found " +
+                                at(input.rows, input.cols));
   if (const std::string text = complaint(actual, expected); !text.empty()) return {.message = text + '\n'};
   const Arrays a = fetch(actual, expected);
   const Matrix e_values = cpu_kernels().dequantize(expected), a_values = cpu_kernels().dequantize(a.tensor);

@@ -191,6 +191,12 @@ TEST_CASE("testing: sizes") {
   CHECK(testing::compare(narrow, two.expected).message == "shape: expected (20, 40), found (20, 39)\n");
 }
 
+TEST_CASE("testing: an input of another shape is no input") {
+  const Kernel kernel;
+  CHECK_THROWS_AS(testing::compare(kernel.expected, kernel.expected, Matrix(40, 20).view()),
+                  std::invalid_argument);
+}
+
 TEST_CASE("testing: what is not given is not compared") {
   Kernel kernel;
   kernel.codes[0] ^= 1;

@@ -38,7 +38,7 @@ struct Report {
 };
 
 /// Byte by byte; the one rule beside ==, that of `nvfp4 golden check`: a NaN equals a NaN, whatever its sign and
-/// payload. `input` is the matrix that was quantized.
+/// payload. `input` is the matrix that was quantized; throws std::invalid_argument for another shape.
 Report compare(const Result& actual, const BlockScaledTensor& expected, MatrixView input = {});
 Report compare(const BlockScaledTensor& actual, const BlockScaledTensor& expected, MatrixView input = {});
 

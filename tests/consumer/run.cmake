@@ -19,6 +19,7 @@ endfunction()
 function(build_with_cmake)
   run(${CMAKE_COMMAND} -S ${project} -B ${work} -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=${CXX} ${ARGV})
   run(${CMAKE_COMMAND} --build ${work})
+  run(${work}/consumer_in_c)
 endfunction()
 
 function(build_with_pkg_config)
