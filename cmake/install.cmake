@@ -13,7 +13,8 @@ endforeach()
 
 install(TARGETS ${installed} EXPORT nvfp4 ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
                                           LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY include/nvfp4 DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
+install(DIRECTORY include/nvfp4 DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
+install(FILES include/nvfp4.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT nvfp4 NAMESPACE nvfp4:: FILE nvfp4Targets.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nvfp4)
 
 configure_package_config_file(cmake/nvfp4Config.cmake.in nvfp4Config.cmake

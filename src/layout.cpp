@@ -3,13 +3,13 @@
 #include <array>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace nvfp4 {
 namespace {
 
-constexpr std::pair<ScaleLayout, std::string_view> layout_names[] = {
-    {ScaleLayout::linear, "linear"}, {ScaleLayout::tiled_128x4, "128x4"}, {ScaleLayout::tiled_8x4, "8x4"}};
+constexpr ScaleLayout layouts[] = {ScaleLayout::linear, ScaleLayout::tiled_128x4, ScaleLayout::tiled_8x4,
+                                   ScaleLayout::interleaved_4_tokens};
+constexpr std::string_view layout_names[] = {"linear", "128x4", "8x4", "4-token"};
 
 constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -40,19 +40,22 @@ constexpr int element_at(Packing packing, int n) {
 
 }  // namespace
 
-std::optional<ScaleLayout> find_scale_layout(std::string_view name) {
-  for (const auto& [layout, its_name] : layout_names)
-    if (its_name == name) return layout;
+std::span<const ScaleLayout> scale_layouts() { return layouts; }
+
+std::optional<ScaleLayout> find_scale_layout(std::string_view its_name) {
+  for (const ScaleLayout layout : layouts)
+    if (name(layout) == its_name) return layout;
   return std::nullopt;
 }
 
-std::string_view name(ScaleLayout layout) { return layout_names[static_cast<int>(layout)].second; }
+std::string_view name(ScaleLayout layout) { return layout_names[static_cast<int>(layout)]; }
 
 ScaleExtent padded(ScaleLayout layout, std::int64_t rows, std::int64_t cols) {
   switch (layout) {
     case ScaleLayout::linear: return {rows, cols};
     case ScaleLayout::tiled_128x4: return {round_up(rows, 128), round_up(cols, 4)};
     case ScaleLayout::tiled_8x4: return {round_up(rows, 8), round_up(cols, 4)};
+    case ScaleLayout::interleaved_4_tokens: return {round_up(rows, 4), cols};
   }
   return {rows, cols};
 }
@@ -67,6 +70,10 @@ std::int64_t offset(ScaleLayout layout, std::int64_t r, std::int64_t c, std::int
     case ScaleLayout::tiled_128x4:
       return (r / 128 * tiles_per_row + c / 4) * 512 + r % 32 * 16 + r % 128 / 32 * 4 + c % 4;
     case ScaleLayout::tiled_8x4: return (r / 8 * tiles_per_row + c / 4) * 32 + r % 8 * 4 + c % 4;
+    // Four tokens' scales of one column lie side by side. vLLM (csrc/libtorch_stable/nvfp4_kv_cache_kernels.cu,
+    // swizzle_scale_offset) writes scale s of S of token t as scale s % (S / 4) * 4 + t % 4 of token
+    // t / 4 * 4 + s / (S / 4), which is the same byte; FlashInfer's SM100 kernels read it at this one.
+    case ScaleLayout::interleaved_4_tokens: return r / 4 * 4 * cols + c * 4 + r % 4;
   }
   return 0;
 }

@@ -11,7 +11,6 @@ using namespace nvfp4;
 
 namespace {
 
-constexpr ScaleLayout layouts[] = {ScaleLayout::linear, ScaleLayout::tiled_128x4, ScaleLayout::tiled_8x4};
 constexpr ScaleExtent extents[] = {{1, 1}, {7, 3}, {8, 4}, {9, 5}, {127, 4}, {128, 4}, {129, 4}, {300, 11}};
 
 std::vector<std::uint8_t> counting(std::int64_t n) {
@@ -23,7 +22,7 @@ std::vector<std::uint8_t> counting(std::int64_t n) {
 }  // namespace
 
 TEST_CASE("a scale layout is a bijection into its padded extent, and its padding is zero") {
-  for (const ScaleLayout layout : layouts)
+  for (const ScaleLayout layout : scale_layouts())
     for (const ScaleExtent e : extents) {
       CAPTURE(name(layout));
       CAPTURE(e.rows);
@@ -62,6 +61,26 @@ TEST_CASE("8x4 tiles are row-major inside") {
   CHECK(offset(ScaleLayout::tiled_8x4, 1, 2, 8) == 6);
   CHECK(offset(ScaleLayout::tiled_8x4, 0, 4, 8) == 32);
   CHECK(offset(ScaleLayout::tiled_8x4, 8, 0, 8) == 64);
+}
+
+TEST_CASE("interleaved tokens: vLLM's place of a scale and FlashInfer's address of it are ours") {
+  for (const std::int64_t cols : {4, 8, 16})  // heads of 64, 128 and 256
+    for (std::int64_t t = 0; t < 12; ++t)
+      for (std::int64_t s = 0; s < cols; ++s) {
+        CAPTURE(t);
+        CAPTURE(s);
+        const std::int64_t token = t / 4 * 4 + s / (cols / 4), scale = s % (cols / 4) * 4 + t % 4;
+        CHECK(offset(ScaleLayout::interleaved_4_tokens, t, s, cols) == token * cols + scale);
+      }
+  // The example that a published checker of vLLM's kernel states: (5, 7) of 16 lies at (5, 13).
+  CHECK(offset(ScaleLayout::interleaved_4_tokens, 5, 7, 16) == 5 * 16 + 13);
+  CHECK(padded(ScaleLayout::interleaved_4_tokens, 5, 3) == ScaleExtent{8, 3});
+}
+
+TEST_CASE("every layout has a name that finds it") {
+  for (const ScaleLayout layout : scale_layouts()) CHECK(find_scale_layout(name(layout)) == layout);
+  CHECK(scale_layouts().size() == 4);
+  CHECK(!find_scale_layout("4x8").has_value());
 }
 
 TEST_CASE("a buffer of another size is refused") {

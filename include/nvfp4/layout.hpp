@@ -9,12 +9,14 @@
 /// linear, even column in the low nibble.
 namespace nvfp4 {
 
-/// Order of block-scale bytes. The tiled layouts pad rows to 128 (or 8) and scale columns to 4; padding
-/// bytes are 0.
+/// Order of block-scale bytes. The tiled layouts pad rows to 128 (or 8) and scale columns to 4, interleaved
+/// tokens pad rows to 4; padding bytes are 0. A cache of shape (pages, heads, tokens, head_dim), tokens a
+/// multiple of 4, is one matrix of rows of head_dim.
 enum class ScaleLayout : std::uint8_t {
   linear,
-  tiled_128x4,  ///< cuBLASLt, CUTLASS, TE, FlashInfer: offset of (r, c) in layout.cpp
-  tiled_8x4,    ///< TensorRT-LLM's small-M layout: 8x4 tiles, row-major inside
+  tiled_128x4,           ///< cuBLASLt, CUTLASS, TE, FlashInfer: offset of (r, c) in layout.cpp
+  tiled_8x4,             ///< TensorRT-LLM's small-M layout: 8x4 tiles, row-major inside
+  interleaved_4_tokens,  ///< V of a KV cache for SM100's trtllm-gen kernels (vLLM, FlashInfer; K is linear)
 };
 
 /// Which nibble holds which element.
@@ -24,8 +26,9 @@ enum class Packing : std::uint8_t {
   ggml,        ///< in each group of 16, byte j = element j | element j+8 << 4
 };
 
-std::optional<ScaleLayout> find_scale_layout(std::string_view name);  ///< "linear", "128x4", "8x4"
+std::optional<ScaleLayout> find_scale_layout(std::string_view name);  ///< "linear", "128x4", "8x4", "4-token"
 std::string_view name(ScaleLayout);
+std::span<const ScaleLayout> scale_layouts();  ///< all there are
 
 struct ScaleExtent {
   std::int64_t rows, cols;

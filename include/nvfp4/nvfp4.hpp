@@ -7,5 +7,6 @@
 #include <nvfp4/producers.hpp>
 #include <nvfp4/quantize.hpp>
 #include <nvfp4/scale.hpp>
+#include <nvfp4/stack.hpp>
 #include <nvfp4/tensor.hpp>
 #include <nvfp4/version.hpp>

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "mismatch.hpp"
+#include <nvfp4/testing.hpp>
+
 #include "number.hpp"
 #include "profile.hpp"
 
@@ -108,10 +109,7 @@ struct CaseCheck {
     const bool of_columns = array.starts_with("col_");
     const BlockScaledTensor& t = of_columns ? *result.columns : result.rows;
     const Matrix turned = of_columns ? transpose(input) : Matrix();
-    const float amax = t.global.size() > 1 ? t.global[static_cast<std::size_t>(row)]
-                       : t.global.empty()  ? 0
-                                           : t.global[0];
-    return explain_command(of_columns ? turned.view() : input, t.spec, row, element, amax);
+    return testing::explain_command(of_columns ? turned.view() : input, t.spec, row, element);
   }
 };
 

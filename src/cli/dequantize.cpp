@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <nvfp4/io.hpp>
+#include <nvfp4/stack.hpp>
 
 #include "command.hpp"
 #include "device.hpp"
@@ -28,20 +29,33 @@ Matrix convert(Matrix values, Dtype dtype, const Kernels& kernels) {
   return out;
 }
 
+Outcome report(const Options& o, MatrixView out, const Dialect& dialect, std::int64_t experts) {
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = {{"input", o.in},    {"output", o.out},  {"dialect", dialect.name},
+                  {"rows", out.rows}, {"cols", out.cols}, {"dtype", name(out.dtype)}};
+  if (experts) outcome.json["experts"] = experts;
+  outcome.text = o.out + ": " + std::to_string(out.rows) + " x " + std::to_string(out.cols) + ' ' +
+                 std::string(name(out.dtype)) + " by " + std::string(dialect.name) + '\n';
+  return outcome;
+}
+
 Outcome run(const Options& o) {
   const Kernels& kernels = kernels_of(o.device);
   const Dtype dtype = dtype_named(o.out_dtype).value_or(Dtype::fp32);
-  const io::QuantizedFile in = io::read_quantized(o.in);
+  const io::Overwrite overwrite = o.force ? io::Overwrite::yes : io::Overwrite::no;
+  const auto file = io::open_arrays(o.in);
+  if (io::holds_stack(*file)) {
+    const auto experts = io::read_stack(*file).experts;
+    const auto count = static_cast<std::int64_t>(experts.size());
+    const Matrix out = convert(dequantize_stack(experts, kernels), dtype, kernels);
+    io::write_stack(o.out, out.view(), count, overwrite);
+    return report(o, out.view(), *experts[0].spec.dialect, count);
+  }
+  const io::QuantizedFile in = io::read_quantized(*file);
   const Matrix out = convert(kernels.dequantize(in.rows), dtype, kernels);
-  io::write_matrix(o.out, out.view(), o.force ? io::Overwrite::yes : io::Overwrite::no);
-
-  Outcome outcome;
-  outcome.to_stdout = o.out == "-";
-  outcome.json = {{"input", o.in},    {"output", o.out},  {"dialect", in.rows.spec.dialect->name},
-                  {"rows", out.rows}, {"cols", out.cols}, {"dtype", name(dtype)}};
-  outcome.text = o.out + ": " + std::to_string(out.rows) + " x " + std::to_string(out.cols) + ' ' +
-                 std::string(name(dtype)) + " by " + std::string(in.rows.spec.dialect->name) + '\n';
-  return outcome;
+  io::write_matrix(o.out, out.view(), overwrite);
+  return report(o, out.view(), *in.rows.spec.dialect, 0);
 }
 
 }  // namespace

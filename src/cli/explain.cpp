@@ -6,7 +6,6 @@
 #include <CLI/CLI.hpp>
 #include <nvfp4/dialects/all.hpp>
 
-#include "mismatch.hpp"
 #include "number.hpp"
 #include "profile.hpp"
 #include "rounding_story.hpp"
@@ -32,6 +31,12 @@ struct Answer {
   std::uint32_t scale = 0, code = 0;
   float result = 0;
 };
+
+/// Whether a NaN makes every maximum of the dialect NaN; else maxima drop it.
+bool nan_poisons(const Dialect& dialect) {
+  static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return D::nan_in_amax; });
+  return by_dialect[index_of(dialect)];
+}
 
 float decode(std::uint32_t code, Format format) {
   float value;

@@ -3,6 +3,7 @@
 #include <set>
 
 #include <CLI/CLI.hpp>
+#include <nvfp4/stack.hpp>
 
 #include "case_check.hpp"
 #include "device.hpp"
@@ -20,7 +21,7 @@ struct Options {
                                                                            device = "cpu";
   RawDump dump;
   ProfileOptions profile;
-  bool force = false;
+  bool experts = false, force = false;
 };
 
 CompareMode mode_named(const std::string& name) {
@@ -142,7 +143,13 @@ std::vector<Verdict> check_raw(const Options& o) {
       io::open_matrix(o.raw_input, {o.raw_array, o.raw_tensor, dtype_named(o.input_dtype)});
   Producer producer = profile(o.profile);
   if (!o.dump.col_codes.empty() || !o.dump.col_scales.empty()) producer.columns = true;
-  return {check_dump(o.dump, input.view, producer, kernels_of(o.device), mode_named(o.compare))};
+  RawDump dump = o.dump;
+  if (o.experts) dump.experts = experts_of(input.array);
+  std::vector<Verdict> verdicts;
+  for (; dump.expert < dump.experts; ++dump.expert)
+    verdicts.push_back(check_dump(dump, expert_of(input.view, dump.experts, dump.expert), producer,
+                                  kernels_of(o.device), mode_named(o.compare)));
+  return verdicts;
 }
 
 /// The sums over all cases, by the names of the contract.
@@ -200,7 +207,8 @@ void refuse_what_would_be_ignored(const Options& o, const CLI::App& app) {
   if (o.dump.given() && (!o.file.empty() || !o.inputs.empty()))
     throw UsageError("either FILE or raw dumps: expected one of them");
   if (o.dump.given()) return;
-  for (const char* option : {"--layout", "--mask", "--input", "--array", "--tensor", "--input-dtype"})
+  for (const char* option :
+       {"--layout", "--mask", "--input", "--array", "--tensor", "--input-dtype", "--experts"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for raw dumps: expected --codes or --scales");
 }
@@ -229,7 +237,8 @@ Run declare_golden_check(CLI::App& app) {
   app.add_option("--scales", o->dump.scales, "raw dump of scale bytes");
   app.add_option("--col-codes", o->dump.col_codes, "the same of the transpose");
   app.add_option("--col-scales", o->dump.col_scales, "the same of the transpose");
-  app.add_option("--layout", o->dump.layout, "linear|128x4|8x4: of the dumped scales")->capture_default_str();
+  app.add_option("--layout", o->dump.layout, "linear|128x4|8x4|4-token: of the dumped scales")
+      ->capture_default_str();
   app.add_option("--mask", o->dump.mask,
                  "which padding of the dumped scales may hold anything: 'padding' for all, or a file of one "
                  "byte a scale byte");
@@ -237,6 +246,8 @@ Run declare_golden_check(CLI::App& app) {
   app.add_option("--array", o->raw_array, "which array of an .npz --input");
   app.add_option("--tensor", o->raw_tensor, "which tensor of a .safetensors --input");
   app.add_option("--input-dtype", o->input_dtype, "bf16: uint16 elements of --input are BF16 bits");
+  app.add_flag("--experts", o->experts,
+               "--input is a stack (experts, rows, columns), each expert's dump after the other's");
   app.add_option("--compare", o->compare,
                  "bytes|values: values allows codes under a zero scale, and -0 for +0")
       ->capture_default_str();

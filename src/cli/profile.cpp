@@ -4,6 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "golden_file.hpp"
+
 namespace nvfp4::cli {
 namespace {
 
@@ -89,6 +91,12 @@ ProducerResult quantize_by(const Producer& producer, MatrixView x, const Kernels
   ProducerResult result{kernels.quantize(x, producer.spec, {}), std::nullopt};
   if (producer.columns) result.columns = kernels.quantize(transpose(x).view(), producer.spec, {});
   return result;
+}
+
+std::int64_t experts_of(const io::Array& array) {
+  if (array.info.shape.size() != 3)
+    array.refuse("shape (experts, rows, columns) for --experts", shape_text(array.info.shape));
+  return array.info.shape[0];
 }
 
 std::string block_name(BlockShape shape) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <CLI/App.hpp>
+#include <nvfp4/io.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/producers.hpp>
 
@@ -32,6 +33,9 @@ const Dialect& dialect_named(const std::string& name);
 
 /// By a producer's rules, its refusals (std::invalid_argument) included; --columns adds the transpose.
 ProducerResult quantize_by(const Producer&, MatrixView, const Kernels&);
+
+/// E of a stack's shape (E, M, K), which --experts asks for. Throws io::FileError for another rank.
+std::int64_t experts_of(const io::Array&);
 
 std::string block_name(BlockShape);
 Json describe_profile(const Producer&);

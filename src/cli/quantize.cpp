@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <nvfp4/checkpoint.hpp>
 #include <nvfp4/io.hpp>
+#include <nvfp4/stack.hpp>
 
 #include "device.hpp"
 #include "number.hpp"
@@ -16,13 +17,13 @@ struct Options {
   std::string in, out, array, tensor, input_dtype, layout = "linear", format, device = "cpu";
   ProfileOptions profile;
   std::vector<std::string> include, exclude;
-  bool transpose = false, force = false;
+  bool transpose = false, experts = false, force = false;
   io::Overwrite overwrite() const { return force ? io::Overwrite::yes : io::Overwrite::no; }
 };
 
 ScaleLayout layout_named(const std::string& name) {
   if (const auto layout = find_scale_layout(name)) return *layout;
-  throw UsageError("--layout " + name + ": expected linear, 128x4 or 8x4");
+  throw UsageError("--layout " + name + ": expected linear, 128x4, 8x4 or 4-token");
 }
 
 /// The matrix that is quantized; `storage` keeps a transposed one.
@@ -82,6 +83,28 @@ Outcome quantize_one(const Options& o) {
   return report(o, producer, file.rows, in.view.dtype);
 }
 
+Outcome quantize_experts(const Options& o) {
+  const Producer producer = profile(o.profile);
+  const ScaleLayout layout = layout_named(o.layout);
+  const io::MatrixFile in = io::open_matrix(o.in, {o.array, o.tensor, dtype_named(o.input_dtype)});
+  io::QuantizedStack stack;
+  stack.layout = layout;
+  stack.provenance.input_sha256 = io::sha256(in.file.view());
+  stack.experts = quantize_stack(in.view, experts_of(in.array), producer.spec, kernels_of(o.device));
+  io::write_quantized(o.out, stack, o.overwrite());
+  Outcome outcome = report(o, producer, stack.experts[0], in.view.dtype);
+  outcome.json["experts"] = stack.experts.size();
+  outcome.text = std::to_string(stack.experts.size()) + " experts, each " + outcome.text;
+  return outcome;
+}
+
+void refuse_beside_experts(const CLI::App& app) {
+  for (const char* option :
+       {"--producer", "--columns", "--tensor-amax", "--transpose", "--format", "--include", "--exclude"})
+    if (app.count(option) > 0)
+      throw UsageError(std::string(option) + " is for one matrix, not for a stack of experts");
+}
+
 void refuse_matrix_options(const CLI::App& app) {
   for (const char* option :
        {"--producer", "--columns", "--tensor-amax", "--transpose", "--layout", "--input-dtype"})
@@ -123,6 +146,10 @@ Outcome quantize_all(const Options& o) {
 
 Outcome run(const Options& o, const CLI::App& app) {
   kernels_of(o.device);
+  if (o.experts) {
+    refuse_beside_experts(app);
+    return quantize_experts(o);
+  }
   if (o.format.empty()) {
     if (!o.include.empty() || !o.exclude.empty()) throw UsageError("--include and --exclude need --format");
     return quantize_one(o);
@@ -141,7 +168,9 @@ Run declare_quantize(CLI::App& app) {
   app.add_option("-o,--output", o->out, ".npz or .safetensors, or - for stdout (.npz)")->required();
   declare_profile(app, o->profile);
   app.add_flag("--transpose", o->transpose, "quantize the transpose instead");
-  app.add_option("--layout", o->layout, "linear|128x4|8x4: the last two add scales_swizzled")
+  app.add_flag("--experts", o->experts,
+               "IN is a stack (experts, rows, columns): a second-level scale for each");
+  app.add_option("--layout", o->layout, "linear|128x4|8x4|4-token: all but linear add scales_swizzled")
       ->capture_default_str();
   app.add_option("--array", o->array, "which array of an .npz");
   app.add_option("--tensor", o->tensor, "which tensor of a .safetensors");

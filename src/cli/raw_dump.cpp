@@ -10,11 +10,13 @@ std::span<const std::uint8_t> u8(const io::Bytes& bytes) {
   return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
 }
 
-io::Bytes read_exactly(const std::string& path, std::int64_t size) {
-  io::Bytes bytes = io::read_bytes(path);
-  if (bytes.size() != static_cast<std::size_t>(size))
-    throw io::FileError(path, "file size", std::to_string(size) + " bytes", std::to_string(bytes.size()));
-  return bytes;
+/// The expert's `size` bytes of a file that holds as many for each.
+io::Bytes read_part(const std::string& path, std::int64_t size, const RawDump& dump) {
+  const io::Bytes bytes = io::read_bytes(path);
+  if (bytes.size() != static_cast<std::size_t>(size * dump.experts))
+    throw io::FileError(path, "file size", std::to_string(size * dump.experts) + " bytes",
+                        std::to_string(bytes.size()));
+  return bytes.slice(static_cast<std::size_t>(size * dump.expert), static_cast<std::size_t>(size));
 }
 
 io::Array array_of(std::string name, io::Bytes bytes, std::int64_t rows, std::int64_t cols,
@@ -50,7 +52,7 @@ struct DumpedScales {
 
   /// Takes from `is_padding` what the mask excuses.
   void apply_mask(std::vector<std::uint8_t>& is_padding) const {
-    const io::Bytes mask = read_exactly(dump.mask, size());
+    const io::Bytes mask = read_part(dump.mask, size(), dump);
     for (std::size_t i = 0; i < is_padding.size(); ++i) {
       if (!u8(mask)[i]) continue;
       if (!is_padding[i])
@@ -81,7 +83,7 @@ struct DumpedScales {
 Verdict check_dump(const RawDump& dump, MatrixView input, const Producer& producer, const Kernels& kernels,
                    CompareMode mode) {
   const auto layout = find_scale_layout(dump.layout);
-  if (!layout) throw UsageError("--layout " + dump.layout + ": expected linear, 128x4 or 8x4");
+  if (!layout) throw UsageError("--layout " + dump.layout + ": expected linear, 128x4, 8x4 or 4-token");
   std::vector<io::Array> arrays;
   Verdict padding;
   const auto add = [&](const std::string& prefix, const std::string& codes, const std::string& scales,
@@ -89,16 +91,17 @@ Verdict check_dump(const RawDump& dump, MatrixView input, const Producer& produc
     const std::int64_t blocks = (cols + 15) / 16;
     if (!codes.empty())
       arrays.push_back(
-          array_of(prefix + "packed", read_exactly(codes, rows * blocks * 8), rows, blocks * 8, codes));
+          array_of(prefix + "packed", read_part(codes, rows * blocks * 8, dump), rows, blocks * 8, codes));
     if (scales.empty()) return;
     const DumpedScales dumped{dump, *layout, rows, blocks};
-    const io::Bytes bytes = read_exactly(scales, dumped.size());
+    const io::Bytes bytes = read_part(scales, dumped.size(), dump);
     arrays.push_back(dumped.linear(prefix + "scales", scales, bytes));
     dumped.check_padding(prefix + "scales", bytes, padding);
   };
   add("", dump.codes, dump.scales, input.rows, input.cols);
   add("col_", dump.col_codes, dump.col_scales, input.cols, input.rows);
-  Verdict verdict = check_case("dump", input, arrays, producer, kernels, mode);
+  Verdict verdict = check_case(dump.experts == 1 ? "dump" : "expert " + std::to_string(dump.expert), input,
+                               arrays, producer, kernels, mode);
   verdict.differing_bytes += padding.differing_bytes;
   if (verdict.text.empty()) {
     verdict.text = padding.text;

@@ -13,6 +13,8 @@ struct RawDump {
   std::string layout = "linear";  ///< of the scales
   std::string
       mask;  ///< "padding": no padding byte is compared; or a file, one byte a scale byte, not 0 where it is padding
+  std::int64_t experts = 1,
+               expert = 0;  ///< each file holds all experts, one after another; this one is meant
   bool given() const {
     return !codes.empty() || !scales.empty() || !col_codes.empty() || !col_scales.empty();
   }

@@ -2,8 +2,8 @@
 
 #include <nvfp4/cases.hpp>
 #include <nvfp4/compare.hpp>
+#include <nvfp4/testing.hpp>
 
-#include "mismatch.hpp"
 #include "profile.hpp"
 #include "verify.hpp"
 
@@ -63,9 +63,8 @@ std::int64_t element_col(const Golden& g, const Mismatch& m) {
 }
 
 void explain(const Golden& g, const Mismatch& m, Json& json, std::string& text) {
-  const auto& global = g.tensor.global;
-  const float amax = global.size() > 1 ? global[static_cast<std::size_t>(m.row)] : global.at(0);
-  const std::string command = explain_command(g.input.input.view(), g.spec, m.row, element_col(g, m), amax);
+  const std::string command =
+      testing::explain_command(g.input.input.view(), g.spec, m.row, element_col(g, m));
   json.update({{"case", g.input.name},
                {"dtype", name(g.input.input.dtype)},
                {"block", block_name(g.spec.block)},

@@ -1,5 +1,6 @@
 #include "manifest.hpp"
 
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -27,12 +28,17 @@ json to_json(const Option& option) {
 /// JSON has no infinity, and an amax may be one.
 json amax_json(float amax) { return std::isinf(amax) ? json("inf") : json(amax); }
 
-json options_json(const QuantizedFile& q) {
+json options_json(const Manifest& m) {
   json options = json::object();
-  for (const auto& [key, value] : q.options) options[key] = to_json(value);
-  options["tensor_scale"] = name(q.rows.spec.tensor_scale);
-  if (q.rows.spec.amax) options["tensor_amax"] = amax_json(*q.rows.spec.amax);
+  for (const auto& [key, value] : m.options) options[key] = to_json(value);
+  options["tensor_scale"] = name(m.spec.tensor_scale);
+  if (m.spec.amax) options["tensor_amax"] = amax_json(*m.spec.amax);
+  if (m.experts) options["experts"] = m.experts;
   return options;
+}
+
+json shape_json(const Manifest& m) {
+  return m.experts ? json{m.experts, m.rows, m.cols} : json{m.rows, m.cols};
 }
 
 /// One object of the manifest; every complaint names the field.
@@ -142,8 +148,9 @@ Option read_option(const Fields& options, const std::string& key) {
 void read_options(const Fields& options, Manifest& manifest) {
   manifest.spec.tensor_scale = read_tensor_scale(options);
   if (options.has("tensor_amax")) manifest.spec.amax = read_amax(options);
+  if (options.has("experts")) manifest.experts = options.integer("experts", 1, max_dimension);
   for (const auto& item : options.all().items())
-    if (item.key() != "tensor_scale" && item.key() != "tensor_amax")
+    if (item.key() != "tensor_scale" && item.key() != "tensor_amax" && item.key() != "experts")
       manifest.options[item.key()] = read_option(options, item.key());
 }
 
@@ -159,38 +166,46 @@ Provenance read_provenance(const Fields& provenance) {
 
 void read_shape(const Fields& fields, Manifest& manifest) {
   const json& shape = fields.at("shape");
-  if (!shape.is_array() || shape.size() != 2)
-    fields.refuse("shape", "[rows, columns]", printable(shape.dump()));
-  manifest.rows = fields.integer(shape[0], "shape", 1, max_dimension);
-  manifest.cols = fields.integer(shape[1], "shape", 1, max_dimension);
+  const bool stack = manifest.experts > 0;
+  if (!shape.is_array() || shape.size() != (stack ? 3 : 2))
+    fields.refuse("shape", stack ? "[experts, rows, columns]" : "[rows, columns]", printable(shape.dump()));
+  if (stack) fields.integer(shape[0], "shape", manifest.experts, manifest.experts);
+  manifest.rows = fields.integer(shape[shape.size() - 2], "shape", 1, max_dimension);
+  manifest.cols = fields.integer(shape[shape.size() - 1], "shape", 1, max_dimension);
 }
 
 ScaleLayout read_layout(const Fields& fields) {
   const std::string text = fields.text("layout");
   const auto layout = find_scale_layout(text);
-  if (!layout) fields.refuse("layout", "'linear', '128x4' or '8x4'", in_quotes(text));
+  if (!layout) fields.refuse("layout", "'linear', '128x4', '8x4' or '4-token'", in_quotes(text));
   return *layout;
 }
 
 }  // namespace
 
-std::string manifest_json(const QuantizedFile& q) {
-  const QuantizeSpec& spec = q.rows.spec;
+std::string to_json(const Manifest& m) {
+  const Dialect& dialect = *m.spec.dialect;
   json manifest = {
-      {"dialect", spec.dialect->name},
-      {"dialect_version", spec.dialect->version},
-      {"options", options_json(q)},
-      {"global_is", nvfp4::name(spec.dialect->global_is)},
+      {"dialect", dialect.name},
+      {"dialect_version", dialect.version},
+      {"options", options_json(m)},
+      {"global_is", nvfp4::name(dialect.global_is)},
       {"scale_format", scale_format},
-      {"block", block_name(spec.block)},
-      {"block_cols", spec.block.cols},
-      {"shape", {q.rows.rows, q.rows.cols}},
-      {"layout", nvfp4::name(q.layout)},
-      {"provenance", {{"library_version", q.provenance.library_version}, {"seed", q.provenance.seed}}},
+      {"block", block_name(m.spec.block)},
+      {"block_cols", m.spec.block.cols},
+      {"shape", shape_json(m)},
+      {"layout", nvfp4::name(m.layout)},
+      {"provenance", {{"library_version", m.provenance.library_version}, {"seed", m.provenance.seed}}},
   };
-  if (spec.dialect->global_is == GlobalIs::amax) manifest["global_divisor"] = spec.dialect->global_divisor;
-  if (!q.provenance.input_sha256.empty()) manifest["provenance"]["input_sha256"] = q.provenance.input_sha256;
+  if (dialect.global_is == GlobalIs::amax) manifest["global_divisor"] = dialect.global_divisor;
+  if (!m.provenance.input_sha256.empty()) manifest["provenance"]["input_sha256"] = m.provenance.input_sha256;
   return manifest.dump();
+}
+
+Manifest read_manifest(const ArrayFile& file, const std::string& name) {
+  const Array array = file.read(name);
+  const auto bytes = array.u8(std::array{static_cast<std::int64_t>(array.bytes.size())});
+  return parse_manifest({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.file(), "manifest");
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& file, const std::string& place) {
@@ -202,9 +217,9 @@ Manifest parse_manifest(std::string_view text, const std::string& file, const st
   fields.expect("scale_format", scale_format);
   if (fields.has("global_block_cols"))
     fields.refuse("global_block_cols", "none, for one-level or tensor-wide scales", "it");
-  read_shape(fields, manifest);
   manifest.layout = read_layout(fields);
   read_options(fields.object("options"), manifest);
+  read_shape(fields, manifest);
   manifest.provenance = read_provenance(fields.object("provenance"));
   try {
     validate(manifest.spec);

@@ -65,6 +65,16 @@ ElementType element_type(Dtype dtype) {
   return ElementType::f32;
 }
 
+void write(const std::string& path, MatrixView matrix, std::vector<std::int64_t> shape, Overwrite overwrite) {
+  const std::size_t size = static_cast<std::size_t>(matrix.rows * matrix.cols) * size_of(matrix.dtype);
+  const ArrayView array{{"dequant", element_type(matrix.dtype), std::move(shape)},
+                        {static_cast<const std::byte*>(matrix.data), size}};
+  if (path == "-" || path.ends_with(".npy")) return write_npy(path, array, overwrite);
+  if (!path.ends_with(".npz") && !path.ends_with(".safetensors"))
+    throw FileError(path, "name", "an ending .npy, .npz or .safetensors", "another");
+  write_arrays(path, {&array, 1}, overwrite);
+}
+
 }  // namespace
 
 MatrixView as_matrix(const Array& array, std::optional<Dtype> input_dtype) {
@@ -92,13 +102,11 @@ Matrix load_matrix(const std::string& path, const MatrixSelection& selection) {
 }
 
 void write_matrix(const std::string& path, MatrixView matrix, Overwrite overwrite) {
-  const std::size_t size = static_cast<std::size_t>(matrix.rows * matrix.cols) * size_of(matrix.dtype);
-  const ArrayView array{{"dequant", element_type(matrix.dtype), {matrix.rows, matrix.cols}},
-                        {static_cast<const std::byte*>(matrix.data), size}};
-  if (path == "-" || path.ends_with(".npy")) return write_npy(path, array, overwrite);
-  if (!path.ends_with(".npz") && !path.ends_with(".safetensors"))
-    throw FileError(path, "name", "an ending .npy, .npz or .safetensors", "another");
-  write_arrays(path, {&array, 1}, overwrite);
+  write(path, matrix, {matrix.rows, matrix.cols}, overwrite);
+}
+
+void write_stack(const std::string& path, MatrixView matrix, std::int64_t experts, Overwrite overwrite) {
+  write(path, matrix, {experts, matrix.rows / experts, matrix.cols}, overwrite);
 }
 
 }  // namespace nvfp4::io

@@ -64,13 +64,11 @@ void check_swizzled(const ArrayFile& file, const std::string& name, const Quanti
                "another at byte " + at);
 }
 
-Manifest read_manifest(const ArrayFile& file, const std::string& name) {
-  const Array array = file.read(name);
-  const auto bytes = array.u8(std::array{static_cast<std::int64_t>(array.bytes.size())});
-  return parse_manifest({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.file(), "manifest");
-}
-
 }  // namespace
+
+std::string manifest_json(const QuantizedFile& q) {
+  return to_json({q.rows.spec, q.rows.rows, q.rows.cols, 0, q.layout, q.options, q.provenance});
+}
 
 void write_quantized(const std::string& path, const QuantizedFile& q, Overwrite overwrite) {
   const BlockScaledTensor& rows = q.rows;
@@ -94,6 +92,9 @@ QuantizedFile read_quantized(const std::string& path) { return read_quantized(*o
 QuantizedFile read_quantized(const ArrayFile& file, std::string_view prefix) {
   const std::string before(prefix);
   Manifest manifest = read_manifest(file, before + "manifest");
+  if (manifest.experts)
+    file.read(before + "manifest")
+        .refuse("one matrix", "a stack of " + std::to_string(manifest.experts) + " experts");
   QuantizedFile q;
   q.rows = read_tensor(file, prefix, manifest.spec, manifest.rows, manifest.cols);
   q.layout = manifest.layout;

@@ -1,5 +1,6 @@
-# cmake -DHOW=find_package|add_subdirectory|pkg_config -DSOURCE=... -DBUILD=... -DCXX=... -P run.cmake
-# Builds the project in this folder against the library in one of the three ways, and runs it.
+# cmake -DHOW=find_package|add_subdirectory|pkg_config|cuda -DSOURCE=... -DBUILD=... -DCXX=... [-DNVCC=...] -P run.cmake
+# Builds the project in this folder against the library in one of the three ways, and runs it; with cuda the
+# project in tests/example, which needs a GPU to run.
 set(project ${CMAKE_CURRENT_LIST_DIR})
 set(work ${BUILD}/consumer/${HOW})
 set(prefix ${work}/prefix)
@@ -35,11 +36,19 @@ if(HOW STREQUAL "find_package")
   install_library()
   build_with_cmake(-DCMAKE_PREFIX_PATH=${prefix})
   run(${work}/consumer_of_files)
+  run(${work}/consumer_in_c)
 elseif(HOW STREQUAL "add_subdirectory")
   build_with_cmake(-DNVFP4_SOURCE=${SOURCE})
+  run(${work}/consumer_in_c)
 elseif(HOW STREQUAL "pkg_config")
   install_library()
   build_with_pkg_config()
+elseif(HOW STREQUAL "cuda")
+  set(project ${CMAKE_CURRENT_LIST_DIR}/../example)
+  install_library()
+  build_with_cmake(-DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CUDA_COMPILER=${NVCC} -DCMAKE_CUDA_HOST_COMPILER=${CXX}
+                   -DCMAKE_CUDA_ARCHITECTURES=90)
+  return()
 else()
   message(FATAL_ERROR "unknown way: ${HOW}")
 endif()

@@ -36,6 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       tolerate_refusal([&] { touch(file->read(name)); });
       tolerate_refusal([&] { as_matrix(file->read(name)); });
     }
+    tolerate_refusal([&] { read_stack(*file); });
     golden_cases(*file);
     read_quantized(*file);
   });

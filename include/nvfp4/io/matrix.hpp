@@ -32,5 +32,7 @@ MatrixView as_matrix(const Array&, std::optional<Dtype> input_dtype = std::nullo
 /// .npy (also "-"), .npz or .safetensors by the ending of `path`; in the last two it is named "dequant".
 /// BF16 is uint16 bits, in safetensors BF16.
 void write_matrix(const std::string& path, MatrixView, Overwrite);
+/// The same with the shape (experts, rows / experts, cols).
+void write_stack(const std::string& path, MatrixView, std::int64_t experts, Overwrite);
 
 }  // namespace nvfp4::io

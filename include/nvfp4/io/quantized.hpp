@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include <nvfp4/io/array.hpp>
 #include <nvfp4/layout.hpp>
@@ -33,16 +34,31 @@ struct QuantizedFile {
   Provenance provenance;
 };
 
+/// A stack of experts as it lies in a file: the same arrays with the expert as the first dimension, `global` (E,)
+/// or (E, M). The manifest's shape is (E, M, K), and its option "experts" E.
+struct QuantizedStack {
+  std::vector<BlockScaledTensor> experts;    ///< one or more, of one spec and shape
+  ScaleLayout layout = ScaleLayout::linear;  ///< another one: scales_swizzled, each expert padded by itself
+  std::map<std::string, Option> options;
+  Provenance provenance;
+};
+
 /// The manifest's JSON text, one line, keys sorted.
 std::string manifest_json(const QuantizedFile&);
+std::string manifest_json(const QuantizedStack&);
 
 /// .npz (also "-") or .safetensors by the ending of `path`.
 void write_quantized(const std::string& path, const QuantizedFile&, Overwrite);
+void write_quantized(const std::string& path, const QuantizedStack&, Overwrite);
 
 /// Arrays are named prefix + "packed" and so on. Throws FileError where arrays, manifest and the dialect
 /// (which this library must know, in the same version) contradict one another.
 QuantizedFile read_quantized(const std::string& path);
 QuantizedFile read_quantized(const ArrayFile&, std::string_view prefix = "");
+
+/// Which of the two a file holds; each reader refuses the other's files.
+bool holds_stack(const ArrayFile&);
+QuantizedStack read_stack(const ArrayFile&);
 
 /// Without a manifest, as in golden files: prefix is "CASE/" or "CASE/col_"; spec and unpadded shape come
 /// from the caller. Throws FileError where the arrays do not fit them.

@@ -1,0 +1,63 @@
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+#include <nvfp4/kernels.hpp>
+#include <nvfp4/testing.hpp>
+
+namespace nvfp4::testing {
+namespace {
+
+/// Rows and columns [row, row + rows) x [col, col + cols) as a matrix of their own.
+Matrix part(MatrixView x, std::int64_t row, std::int64_t col, std::int64_t rows, std::int64_t cols) {
+  Matrix out(rows, cols, x.dtype);
+  const auto item = static_cast<std::int64_t>(size_of(x.dtype));
+  const auto* from = static_cast<const std::byte*>(x.data);
+  for (std::int64_t i = 0; i < rows; ++i)
+    std::memcpy(out.bytes.data() + i * cols * item, from + ((row + i) * x.cols + col) * item,
+                static_cast<std::size_t>(cols * item));
+  return out;
+}
+
+float widened(const Matrix& element) {
+  if (element.dtype == Dtype::fp32) return *element.f32();
+  const std::uint32_t code = *element.u16();
+  float value;
+  cpu_kernels().decode({&code, 1}, element.dtype == Dtype::bf16 ? Format::bf16 : Format::fp16, {&value, 1});
+  return value;
+}
+
+float block_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
+  const std::int64_t row0 = row / spec.block.rows * spec.block.rows,
+                     col0 = col / spec.block.cols * spec.block.cols;
+  const Matrix block = part(x, row0, col0, std::min<std::int64_t>(spec.block.rows, x.rows - row0),
+                            std::min<std::int64_t>(spec.block.cols, x.cols - col0));
+  return cpu_kernels().amax(block.view(), *spec.dialect);
+}
+
+float tensor_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row) {
+  if (spec.amax) return *spec.amax;
+  if (spec.tensor_scale == TensorScale::tensor) return cpu_kernels().amax(x, *spec.dialect);
+  return cpu_kernels().amax(part(x, row, 0, 1, x.cols).view(), *spec.dialect);
+}
+
+/// The fewest decimal digits that read back as the same float.
+std::string shortest(float value) {
+  if (std::isnan(value)) return "nan";
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+}  // namespace
+
+std::string explain_command(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
+  col = std::min(col, x.cols - 1);
+  const std::string value = shortest(widened(part(x, row, col, 1, 1)));
+  const bool negative_infinity = value == "-inf";  // a parser would take it for options
+  return "nvfp4 explain" + (negative_infinity ? "" : " " + value) + " --amax " +
+         shortest(block_amax(x, spec, row, col)) + " --tensor-amax " + shortest(tensor_amax(x, spec, row)) +
+         " --dialect " + std::string(spec.dialect->name) + (negative_infinity ? " -- -inf" : "");
+}
+
+}  // namespace nvfp4::testing

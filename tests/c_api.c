@@ -1,0 +1,217 @@
+#include "tests/c_api.h"
+
+#include <math.h>
+#include <nvfp4.h>
+#include <string.h>
+
+#define TEXT_OF(line) #line
+#define LINE(line) TEXT_OF(line)
+#define HOLDS(condition) \
+  if (!(condition)) return "c_api.c:" LINE(__LINE__) ": " #condition
+
+enum { rows = 3, cols = 20 };
+static float x[rows * cols];
+static const nvfp4_matrix input = {x, rows, cols, NVFP4_FP32};
+
+static void fill(void) {
+  int i;
+  for (i = 0; i < rows * cols; ++i) x[i] = 0.37f * (float)(i % 29 - 14);
+}
+
+static int says(const char* part) { return strstr(nvfp4_message(), part) != NULL; }
+
+/* The tensor's own bytes as somebody's. */
+static nvfp4_bytes bytes_of(const nvfp4_tensor* tensor) {
+  nvfp4_bytes bytes = NVFP4_BYTES;
+  bytes.codes = nvfp4_codes(tensor, &bytes.codes_size);
+  bytes.scales = nvfp4_scales(tensor, &bytes.scales_size);
+  bytes.global = nvfp4_global(tensor, &bytes.global_count);
+  return bytes;
+}
+
+const char* c_quantizes_and_dequantizes(void) {
+  float values[rows * cols];
+  nvfp4_tensor* tensor = NULL;
+  int i;
+  fill();
+  HOLDS(nvfp4_quantize(&input, NULL, &tensor) == NVFP4_OK);
+  HOLDS(strcmp(nvfp4_message(), "") == 0);
+  HOLDS(bytes_of(tensor).codes_size == rows * 16);
+  HOLDS(bytes_of(tensor).scales_size == rows * 2);
+  HOLDS(bytes_of(tensor).global_count == 1);
+  HOLDS(*nvfp4_global(tensor, NULL) == 0.37f * 14); /* te keeps the amax */
+  HOLDS(nvfp4_dequantize(tensor, values, rows * cols) == NVFP4_OK);
+  for (i = 0; i < rows * cols; ++i) HOLDS(fabsf(values[i] - x[i]) <= 0.37f * 14 / 6); /* half of 4 to 6 */
+  nvfp4_free(tensor);
+  HOLDS(strchr(nvfp4_version(), '.') != NULL);
+  return NULL;
+}
+
+const char* c_options_reach_the_bytes(void) {
+  const float amax = 100;
+  nvfp4_options options = NVFP4_OPTIONS;
+  nvfp4_tensor *plain, *other;
+  nvfp4_bytes bytes;
+  fill();
+  HOLDS(nvfp4_quantize(&input, &options, &plain) == NVFP4_OK);
+  options.tensor_amax = &amax;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_OK);
+  HOLDS(*nvfp4_global(other, NULL) == 100);
+  nvfp4_free(other);
+  options.tensor_amax = NULL;
+  options.tensor_scale = NVFP4_SCALE_PER_ROW;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_OK);
+  HOLDS(bytes_of(other).global_count == rows);
+  nvfp4_free(other);
+  options.tensor_scale = NVFP4_SCALE_PER_TENSOR;
+  options.block_rows = 16;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_OK);
+  bytes = bytes_of(other);
+  HOLDS(memcmp(bytes.scales, bytes.scales + 2, 2) == 0);
+  HOLDS(nvfp4_compare(&bytes, plain, &input) == NVFP4_DIFFERS);
+  nvfp4_free(other);
+  nvfp4_free(plain);
+  return NULL;
+}
+
+const char* c_compares(void) {
+  nvfp4_tensor* expected;
+  nvfp4_bytes actual;
+  uint8_t codes[rows * 16], scales[512];
+  size_t size = 0;
+  fill();
+  HOLDS(nvfp4_quantize(&input, NULL, &expected) == NVFP4_OK);
+  HOLDS(nvfp4_scales_in(expected, NVFP4_LAYOUT_128X4, NULL, &size) == NVFP4_OK);
+  HOLDS(size == sizeof scales);
+  HOLDS(nvfp4_scales_in(expected, NVFP4_LAYOUT_128X4, scales, &size) == NVFP4_OK);
+  actual = bytes_of(expected);
+  actual.codes = memcpy(codes, actual.codes, sizeof codes);
+  actual.scales = scales;
+  actual.scales_size = sizeof scales;
+  actual.layout = NVFP4_LAYOUT_128X4;
+  HOLDS(nvfp4_compare(&actual, expected, &input) == NVFP4_OK);
+  HOLDS(strcmp(nvfp4_message(), "") == 0);
+
+  codes[17] ^= 0x20; /* element (1, 3) */
+  HOLDS(nvfp4_compare(&actual, expected, &input) == NVFP4_DIFFERS);
+  HOLDS(says("1 bytes differ: packed 1 of 48"));
+  HOLDS(says("first: packed (1, 1), block (1, 0): expected 0x"));
+  HOLDS(says("run: nvfp4 explain "));
+  HOLDS(nvfp4_compare(&actual, expected, NULL) == NVFP4_DIFFERS);
+  HOLDS(!says("run: "));
+  codes[17] ^= 0x20;
+
+  scales[511] = 1;
+  HOLDS(nvfp4_compare(&actual, expected, &input) == NVFP4_DIFFERS);
+  HOLDS(says("padding_only"));
+  actual.any_padding = 1;
+  HOLDS(nvfp4_compare(&actual, expected, &input) == NVFP4_OK);
+  nvfp4_free(expected);
+  return NULL;
+}
+
+static int refused;
+static int copy_or_refuse(void* host, const void* from, size_t size) {
+  if (!refused) memcpy(host, from, size);
+  return refused;
+}
+
+const char* c_reads_device_memory(void) {
+  nvfp4_tensor* expected;
+  nvfp4_bytes actual;
+  fill();
+  HOLDS(nvfp4_quantize(&input, NULL, &expected) == NVFP4_OK);
+  actual = bytes_of(expected);
+  actual.copy_to_host = copy_or_refuse;
+  refused = 0;
+  HOLDS(nvfp4_compare(&actual, expected, &input) == NVFP4_OK);
+  refused = 77;
+  HOLDS(nvfp4_compare(&actual, expected, &input) == NVFP4_INVALID);
+  HOLDS(says("nvfp4_compare: copy_to_host returned 77"));
+  nvfp4_free(expected);
+  return NULL;
+}
+
+const char* c_takes_bytes(void) {
+  float values[rows * cols], again[rows * cols];
+  uint8_t scales[32];
+  size_t size = sizeof scales;
+  nvfp4_tensor *tensor, *copy;
+  nvfp4_bytes bytes;
+  fill();
+  HOLDS(nvfp4_quantize(&input, NULL, &tensor) == NVFP4_OK);
+  bytes = bytes_of(tensor);
+  HOLDS(nvfp4_scales_in(tensor, NVFP4_LAYOUT_8X4, scales, &size) == NVFP4_OK);
+  bytes.scales = scales;
+  bytes.scales_size = size;
+  bytes.layout = NVFP4_LAYOUT_8X4;
+  HOLDS(nvfp4_from_bytes(&bytes, rows, cols, NULL, &copy) == NVFP4_OK);
+  HOLDS(nvfp4_dequantize(tensor, values, rows * cols) == NVFP4_OK);
+  HOLDS(nvfp4_dequantize(copy, again, rows * cols) == NVFP4_OK);
+  HOLDS(memcmp(values, again, sizeof values) == 0);
+  nvfp4_free(copy);
+  bytes.global_count = 0;
+  HOLDS(nvfp4_from_bytes(&bytes, rows, cols, NULL, &copy) == NVFP4_INVALID);
+  HOLDS(says("nvfp4_from_bytes: global_count: expected 1, found 0"));
+  HOLDS(copy == NULL);
+  nvfp4_free(tensor);
+  return NULL;
+}
+
+const char* c_refuses(void) {
+  const nvfp4_matrix empty = {x, 0, cols, NVFP4_FP32}, huge = {x, INT64_MAX, INT64_MAX, NVFP4_FP32},
+                     typeless = {x, rows, cols, 3}, dataless = {NULL, rows, cols, NVFP4_FP32};
+  nvfp4_options options = NVFP4_OPTIONS;
+  nvfp4_bytes bytes = NVFP4_BYTES;
+  nvfp4_tensor* tensor;
+  float value;
+  size_t size = 5;
+  fill();
+  HOLDS(nvfp4_quantize(NULL, NULL, &tensor) == NVFP4_INVALID);
+  HOLDS(says("nvfp4_quantize: input is null"));
+  HOLDS(tensor == NULL);
+  HOLDS(nvfp4_quantize(&input, NULL, NULL) == NVFP4_INVALID);
+  HOLDS(says("tensor is null"));
+  HOLDS(nvfp4_quantize(&empty, NULL, &tensor) == NVFP4_INVALID);
+  HOLDS(says("expected 1 or more rows and columns"));
+  HOLDS(nvfp4_quantize(&huge, NULL, &tensor) == NVFP4_INVALID);
+  HOLDS(says("expected fewer rows and columns"));
+  HOLDS(nvfp4_quantize(&typeless, NULL, &tensor) == NVFP4_INVALID);
+  HOLDS(says("dtype: expected 0 to 2, found 3"));
+  HOLDS(nvfp4_quantize(&dataless, NULL, &tensor) == NVFP4_INVALID);
+  HOLDS(says("data is null"));
+
+  options.dialect = "nope";
+  HOLDS(nvfp4_quantize(&input, &options, &tensor) == NVFP4_INVALID);
+  HOLDS(says("no dialect 'nope'"));
+  options.dialect = NULL;
+  HOLDS(nvfp4_quantize(&input, &options, &tensor) == NVFP4_INVALID);
+  HOLDS(says("options.dialect is null"));
+  options.dialect = "te";
+  options.block_cols = 17;
+  HOLDS(nvfp4_quantize(&input, &options, &tensor) == NVFP4_INVALID);
+  HOLDS(says("block shape"));
+  options.block_cols = 16;
+  options.tensor_scale = 2;
+  HOLDS(nvfp4_quantize(&input, &options, &tensor) == NVFP4_INVALID);
+  HOLDS(says("options.tensor_scale: expected 0 to 1, found 2"));
+  options.size = 1000;
+  HOLDS(nvfp4_quantize(&input, &options, &tensor) == NVFP4_INVALID);
+  HOLDS(says("options.size: expected "));
+
+  HOLDS(nvfp4_quantize(&input, NULL, &tensor) == NVFP4_OK);
+  HOLDS(nvfp4_dequantize(tensor, &value, 1) == NVFP4_INVALID);
+  HOLDS(says("count: expected 60, found 1"));
+  HOLDS(nvfp4_dequantize(NULL, &value, 1) == NVFP4_INVALID);
+  HOLDS(nvfp4_scales_in(tensor, NVFP4_LAYOUT_8X4, (uint8_t*)x, &size) == NVFP4_INVALID);
+  HOLDS(says("size: expected 32, found 5"));
+  HOLDS(nvfp4_scales_in(tensor, 4, NULL, &size) == NVFP4_INVALID);
+  HOLDS(says("layout: expected 0 to 3, found 4"));
+  bytes.size = 0;
+  HOLDS(nvfp4_compare(&bytes, tensor, NULL) == NVFP4_INVALID);
+  HOLDS(says("bytes.size: expected "));
+  HOLDS(nvfp4_codes(NULL, &size) == NULL && size == 0);
+  nvfp4_free(tensor);
+  nvfp4_free(NULL);
+  return NULL;
+}
