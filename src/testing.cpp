@@ -215,7 +215,7 @@ std::string packing_cause(const Arrays& a, const BlockScaledTensor& e) {
 
 std::string layout_cause(const Arrays& a, const BlockScaledTensor& e) {
   for (const ScaleLayout layout : scale_layouts())
-    if (layout != a.layout && a.scales.size() == scale_bytes(layout, e) &&
+    if (a.scales.size() == scale_bytes(layout, e) &&
         from_layout(layout, a.scales, e.rows, e.blocks_per_row()) == e.scales)
       return "scale_layout: the scales are right in layout " + std::string(name(layout)) + ", not " +
              std::string(name(a.layout));

@@ -113,11 +113,19 @@ TEST_CASE("testing: one scale comes before the codes that it moved") {
 
 TEST_CASE("testing: a scale of the tensor") {
   Kernel kernel;
-  kernel.global[0] = 2 * kernel.global[0];
+  kernel.global[0] =
+      std::bit_cast<float>(std::bit_cast<std::uint32_t>(kernel.expected.global[0]) ^ 0x00010101u);
   const Report report = kernel.report();
-  CHECK(report.differing_bytes == 1 + (std::bit_cast<std::uint32_t>(kernel.global[0]) % (1 << 24) == 0));
+  CHECK(report.differing_bytes == 3);
   CHECK(report.differing_values > 700);
   CHECK(has(report.message, "first: global (0): expected 0x"));
+  CHECK(!has(report.message, "suspected"));
+}
+
+TEST_CASE("testing: the block of an element in 16x16 blocks") {
+  Kernel kernel(ScaleLayout::linear, {.block = {16, 16}});
+  kernel.codes[17 * 24 + 8] ^= 0x01;
+  CHECK(has(kernel.report().message, "first: packed (17, 8), block (1, 1): expected "));
 }
 
 TEST_CASE("testing: suspected causes") {
@@ -162,6 +170,8 @@ TEST_CASE("testing: suspected causes") {
     CHECK(report.differing_bytes == 1);
     CHECK(report.differing_values == 0);
     CHECK(has(report.message, "suspected cause: inert_codes"));
+    kernel.scales[0] ^= 0x01;
+    CHECK(!has(kernel.report().message, "suspected"));
   }
   SUBCASE("-0 for +0") {
     Kernel kernel;
