@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include <boost/multiprecision/cpp_int.hpp>
@@ -34,6 +35,8 @@ inline bool operator<(const Dyadic& a, const Dyadic& b) {
 }
 
 inline bool operator==(const Dyadic& a, const Dyadic& b) { return !(a < b) && !(b < a); }
+
+inline Dyadic operator-(const Dyadic& x) { return {-x.significand, x.exponent}; }
 
 inline Dyadic half(const Dyadic& x) { return {x.significand, x.exponent - 1}; }
 
@@ -74,6 +77,20 @@ inline float round_to_fp32(const Dyadic& x) {
   return std::bit_cast<float>(bits | (x.significand < 0 ? 0x80000000 : 0));
 }
 
+/// The FP32 next to x towards zero; overflow to Inf.
+inline float truncate_to_fp32(const Dyadic& x) {
+  if (x.significand == 0) return 0;
+  const cpp_int magnitude = abs(x.significand);
+  const int top = static_cast<int>(msb(magnitude)) + x.exponent;
+  const int ulp = std::max(top - 23, -149);
+  const int shift = ulp - x.exponent;
+  const cpp_int cut = shift > 0 ? cpp_int(magnitude >> shift) : cpp_int(magnitude << -shift);
+  const Dyadic whole{x.significand < 0 ? cpp_int(-cut) : cut, ulp};
+  return round_to_fp32(whole);
+}
+
+inline float negated(float x) { return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ 0x80000000); }
+
 inline float default_nan() { return std::bit_cast<float>(0x7FC00000); }
 
 /// The FP32 with the magnitude of `magnitude` and the sign of a * b.
@@ -108,6 +125,17 @@ inline float divide(float a, float b) {
   if (is_inf(a) || is_zero(b)) return with_product_sign(infinity(), a, b);
   if (is_inf(b) || is_zero(a)) return with_product_sign(0, a, b);
   return with_product_sign(round_to_fp32(sticky_quotient(exact(a), exact(b))), a, b);
+}
+
+/// IEEE binary32 a + b, RNE. An exact zero is +0, but -0 of two negative zeros. Every NaN is 0x7FC00000.
+inline float add(float a, float b) {
+  if (is_nan(a) || is_nan(b)) return default_nan();
+  if (is_inf(a) && is_inf(b))
+    return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) ? a : default_nan();
+  if (is_inf(a)) return a;
+  if (is_inf(b)) return b;
+  if (is_zero(a) && is_zero(b) && std::signbit(a) && std::signbit(b)) return a;
+  return round_to_fp32(exact(a) + exact(b));
 }
 
 }  // namespace nvfp4::reference

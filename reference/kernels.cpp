@@ -1,6 +1,7 @@
 #include <nvfp4/kernels.hpp>
 
 #include "formats.hpp"
+#include "hadamard.hpp"
 #include "quantize.hpp"
 
 namespace nvfp4 {
@@ -13,6 +14,7 @@ const Kernels& reference_kernels() {
       .amax = reference::amax,
       .quantize = reference::quantize,
       .dequantize = reference::dequantize,
+      .hadamard = reference::hadamard,
   };
   return table;
 }

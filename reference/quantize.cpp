@@ -5,8 +5,7 @@
 namespace nvfp4::reference {
 
 float amax(MatrixView x, const Dialect& dialect) {
-  static constexpr auto nan_poisons = Dialects::table([]<class D>(D) { return D::nan_in_amax; });
-  return amax(widen(x), {0, x.rows, 0, x.cols}, nan_poisons[index_of(dialect)]);
+  return amax(widen(x), {0, x.rows, 0, x.cols}, dialect.nan_in_tensor_amax);
 }
 
 BlockScaledTensor quantize(MatrixView x, const QuantizeSpec& spec, BlockScaledTensor) {

@@ -18,6 +18,9 @@ struct Values {
   float at(std::int64_t i, std::int64_t j) const { return data[static_cast<std::size_t>(i * cols + j)]; }
 };
 
+/// Every NaN as 0x7FC00000.
+inline float settled(Number x) { return is_nan(x) ? default_nan() : x.value; }
+
 /// Half-open ranges of rows and columns, cut at the matrix's edge.
 struct Window {
   std::int64_t row, row_end, col, col_end;
@@ -55,17 +58,22 @@ inline float amax(const Values& x, const Window& w, bool nan_poisons) {
 }
 
 inline void put_code(BlockScaledTensor& out, std::int64_t i, std::int64_t j, Code code) {
-  out.codes[static_cast<std::size_t>(i * out.row_bytes() + j / 2)] |=
-      static_cast<std::uint8_t>(code.bits << (j % 2 * 4));
+  const bool two_a_byte = info(out.spec.dialect->element).bits == 4;
+  const std::int64_t at = i * out.row_bytes() + (two_a_byte ? j / 2 : j);
+  out.codes[static_cast<std::size_t>(at)] |=
+      static_cast<std::uint8_t>(code.bits << (two_a_byte ? j % 2 * 4 : 0));
 }
 
 inline Code get_code(const BlockScaledTensor& t, std::int64_t i, std::int64_t j) {
+  if (info(t.spec.dialect->element).bits == 8)
+    return Code(t.codes[static_cast<std::size_t>(i * t.row_bytes() + j)]);
   return Code(t.codes[static_cast<std::size_t>(i * t.row_bytes() + j / 2)] >> (j % 2 * 4) & 15);
 }
 
-inline BlockScaledTensor empty_result(const Values& x, const QuantizeSpec& spec) {
+inline BlockScaledTensor empty_result(MatrixView x, const QuantizeSpec& spec) {
   BlockScaledTensor out;
   out.spec = spec;
+  out.dtype = x.dtype;
   out.rows = x.rows;
   out.cols = x.cols;
   out.codes.assign(static_cast<std::size_t>(out.rows * out.row_bytes()), 0);
@@ -73,39 +81,61 @@ inline BlockScaledTensor empty_result(const Values& x, const QuantizeSpec& spec)
   return out;
 }
 
-/// The second-level scale of row i: its amax, whatever shares it.
-inline float amax_of_row(const BlockScaledTensor& t, std::int64_t i) {
-  return t.global[t.global.size() == 1 ? 0 : static_cast<std::size_t>(i)];
+/// A block's elements as some dialects ask for them: +0 beyond the matrix.
+struct Elements {
+  const Values& x;
+  const Window& window;
+  int rows;
+  Number operator()(int r, int j) const {
+    const std::int64_t row = window.row + r, col = window.col + j;
+    return Number(row < window.row_end && col < window.col_end ? x.at(row, col) : 0);
+  }
+};
+
+template <class Dialect, class Tensor>
+BlockScale<Number> block_scale(const Values& x, const Window& w, const Tensor& tensor, int block_rows) {
+  const Number largest(amax(x, w, Dialect::info.nan_in_block_amax));
+  if constexpr (requires(const Elements& elements) { Dialect::block(largest, tensor, elements); })
+    return Dialect::block(largest, tensor, Elements{x, w, block_rows});
+  else
+    return Dialect::block(largest, tensor);
 }
 
-template <class Dialect>
-void quantize_block(const Values& x, const Window& w, std::int64_t block_col, BlockScaledTensor& out) {
-  const auto tensor = Dialect::tensor(Number(amax_of_row(out, w.row)));
-  const auto scale = Dialect::block(Number(amax(x, w, Dialect::nan_in_amax)), tensor);
+template <class Dialect, class Tensor>
+void quantize_block(const Values& x, const Window& w, const Tensor& tensor, std::int64_t block_col,
+                    BlockScaledTensor& out) {
+  const BlockScale<Number> scale = block_scale<Dialect>(x, w, tensor, out.spec.block.rows);
   for (std::int64_t i = w.row; i < w.row_end; ++i) {
     out.scales[static_cast<std::size_t>(i * out.blocks_per_row() + block_col)] =
         static_cast<std::uint8_t>(scale.code.bits);
     for (std::int64_t j = w.col; j < w.col_end; ++j)
-      put_code(out, i, j, Dialect::element(Number(x.at(i, j)), scale.encode));
+      put_code(out, i, j, Dialect::element(Number(x.at(i, j)), scale.encode, tensor));
   }
+}
+
+/// The blocks of rows that share a second-level scale.
+template <class Dialect>
+void quantize_rows(const Values& x, const Window& shared, BlockScaledTensor& out) {
+  const QuantizeSpec& spec = out.spec;
+  const Number largest(spec.amax ? *spec.amax : amax(x, shared, Dialect::info.nan_in_tensor_amax));
+  const auto tensor = Dialect::tensor(largest, setting(spec, out.dtype));
+  if constexpr (Dialect::info.global_is != GlobalIs::none) out.global.push_back(settled(tensor.global));
+  for (std::int64_t row = shared.row; row < shared.row_end; row += spec.block.rows)
+    for (std::int64_t b = 0; b < out.blocks_per_row(); ++b) {
+      const std::int64_t col = b * spec.block.cols;
+      const Window block{row, std::min(row + spec.block.rows, x.rows), col,
+                         std::min(col + spec.block.cols, x.cols)};
+      quantize_block<Dialect>(x, block, tensor, b, out);
+    }
 }
 
 template <class Dialect>
 BlockScaledTensor quantize_as(MatrixView view, const QuantizeSpec& spec) {
   const Values x = widen(view);
-  BlockScaledTensor out = empty_result(x, spec);
+  BlockScaledTensor out = empty_result(view, spec);
   const bool per_row = spec.tensor_scale == TensorScale::row;
-  for (std::int64_t i = 0; i < (per_row ? x.rows : 1); ++i) {
-    const Window shared = per_row ? Window{i, i + 1, 0, x.cols} : Window{0, x.rows, 0, x.cols};
-    out.global.push_back(spec.amax ? *spec.amax : amax(x, shared, Dialect::nan_in_amax));
-  }
-  for (std::int64_t row = 0; row < x.rows; row += spec.block.rows)
-    for (std::int64_t b = 0; b < out.blocks_per_row(); ++b) {
-      const std::int64_t col = b * spec.block.cols;
-      quantize_block<Dialect>(
-          x, {row, std::min(row + spec.block.rows, x.rows), col, std::min(col + spec.block.cols, x.cols)}, b,
-          out);
-    }
+  if (!per_row) quantize_rows<Dialect>(x, {0, x.rows, 0, x.cols}, out);
+  for (std::int64_t i = 0; per_row && i < x.rows; ++i) quantize_rows<Dialect>(x, {i, i + 1, 0, x.cols}, out);
   return out;
 }
 
@@ -116,10 +146,10 @@ Matrix dequantize_as(const BlockScaledTensor& t) {
     for (std::int64_t j = 0; j < t.cols; ++j) {
       const std::uint8_t scale =
           t.scales[static_cast<std::size_t>(i * t.blocks_per_row() + j / t.spec.block.cols)];
-      const Number value =
-          Dialect::dequantize(Number(decode(get_code(t, i, j).bits, Format::e2m1)),
-                              Number(decode(scale, Format::e4m3)), Number(amax_of_row(t, i)));
-      out.f32()[i * t.cols + j] = is_nan(value) ? default_nan() : value.value;
+      const Number value = Dialect::dequantize(Number(decode(get_code(t, i, j).bits, Dialect::info.element)),
+                                               Number(decode(scale, scale_format(Dialect::info))),
+                                               Number(t.global_of_row(i)), setting(t.spec, t.dtype));
+      out.f32()[i * t.cols + j] = settled(value);
     }
   return out;
 }

@@ -1,6 +1,7 @@
 #include <nvfp4/kernels.hpp>
 
 #include "formats.hpp"
+#include "hadamard.hpp"
 #include "isa/isa.hpp"
 #include "quantize.hpp"
 
@@ -19,6 +20,7 @@ constexpr Kernels table(std::string_view name) {
             return cpu::quantize(*Instructions(), x, spec, std::move(reuse));
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
+      .hadamard = cpu::hadamard,
   };
 }
 

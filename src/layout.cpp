@@ -107,4 +107,17 @@ void repack(std::span<std::uint8_t> codes, Packing from, Packing to) {
   }
 }
 
+std::vector<std::uint8_t> to_ggml_blocks(std::span<const std::uint8_t> codes,
+                                         std::span<const std::uint8_t> scales) {
+  if (codes.size() % 32 || scales.size() != codes.size() / 8)
+    throw std::invalid_argument("ggml's blocks are 32 bytes of codes with 4 scales");
+  std::vector<std::uint8_t> ordered(codes.begin(), codes.end()), blocks;
+  repack(ordered, Packing::low_first, Packing::ggml);
+  for (std::size_t b = 0; b < ordered.size() / 32; ++b) {
+    blocks.insert(blocks.end(), scales.begin() + 4 * b, scales.begin() + 4 * b + 4);
+    blocks.insert(blocks.end(), ordered.begin() + 32 * b, ordered.begin() + 32 * b + 32);
+  }
+  return blocks;
+}
+
 }  // namespace nvfp4

@@ -1,5 +1,6 @@
 #include <nvfp4/producers.hpp>
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -9,17 +10,71 @@ namespace nvfp4 {
 namespace {
 
 constexpr BlockShape tile{16, 16};
-constexpr const Dialect* te_ref = &dialects::te_ref::info;
+
+QuantizeSpec of(const Dialect& dialect) { return default_spec(dialect); }
+
+QuantizeSpec four_over_six(int e4m3_max, Select select, bool error_fast) {
+  QuantizeSpec spec = of(dialects::te_ref_4over6::info);
+  spec.four_over_six = {e4m3_max, select, error_fast};
+  return spec;
+}
+
+Producer alone(std::string_view name, const Dialect& dialect) { return {.name = name, .spec = of(dialect)}; }
 
 /// The producers' refusals are those that their own code raised when the golden files were made.
 const Producer table[] = {
-    {.name = "te_ref_1d", .spec = {.dialect = te_ref}, .columns = true, .multiple_of = 1},
-    {.name = "te_ref_2d", .spec = {.dialect = te_ref, .block = tile}, .columns = true, .multiple_of = 16},
-    {.name = "te_ref_rowscaled",
-     .spec = {.dialect = te_ref, .tensor_scale = TensorScale::row},
+    {.name = "te_ref_1d", .spec = of(dialects::te_ref::info), .columns = true},
+    {.name = "te_ref_1d_rht",
+     .spec = of(dialects::te_ref::info),
      .columns = true,
-     .multiple_of = 1},
+     .rht = true,
+     .row_multiple = 16},
+    {.name = "te_ref_2d",
+     .spec = {.dialect = &dialects::te_ref::info, .block = tile},
+     .columns = true,
+     .row_multiple = 16,
+     .col_multiple = 16},
+    {.name = "te_ref_rowscaled",
+     .spec = {.dialect = &dialects::te_ref::info, .tensor_scale = TensorScale::row},
+     .columns = true},
+    {.name = "te_ref_4over6_mae448", .spec = four_over_six(448, Select::mae, false), .columns = true},
+    {.name = "te_ref_4over6_mse256", .spec = four_over_six(256, Select::mse, false), .columns = true},
+    {.name = "te_ref_4over6_mae256_fast", .spec = four_over_six(256, Select::mae, true), .columns = true},
+    alone("fouroversix_static6", dialects::fouroversix_static6::info),
+    alone("fouroversix_static4", dialects::fouroversix_static4::info),
+    alone("fouroversix_mse", dialects::fouroversix_mse::info),
+    alone("fouroversix_mae", dialects::fouroversix_mae::info),
+    alone("fouroversix_absmax", dialects::fouroversix_absmax::info),
+    alone("torchao_two_level", dialects::torchao::info),
+    alone("torchao_single_level", dialects::torchao_single_level::info),
+    alone("modelopt", dialects::modelopt::info),
+    alone("modelopt_static", dialects::modelopt_static::info),
+    {.name = "modelopt_onnx",
+     .spec = of(dialects::modelopt_onnx::info),
+     .row_multiple = 2,
+     .refuses_nonfinite = true},
+    alone("compressed_tensors", dialects::compressed_tensors::info),
+    alone("llmcompressor", dialects::compressed_tensors::info),
+    alone("flashinfer_ref", dialects::flashinfer_ref::info),
+    alone("vllm_emulation", dialects::vllm_emulation::info),
+    alone("auto_round", dialects::auto_round::info),
+    alone("jax_quantize", dialects::jax::info),
+    {.name = "mlx_global", .spec = of(dialects::mlx::info), .size_multiple = 32},
+    {.name = "mlx_single_level", .spec = of(dialects::mlx_single_level::info), .size_multiple = 32},
+    {.name = "ggml", .spec = of(dialects::ggml::info), .col_multiple = 64},
 };
+
+std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
+  const auto multiple = [](std::string_view what, int of) {
+    return "it needs " + std::string(what) + " in multiples of " + std::to_string(of);
+  };
+  if (x.rows % p.row_multiple) return multiple("rows", p.row_multiple);
+  if (x.cols % p.col_multiple) return multiple("columns", p.col_multiple);
+  if (x.rows * x.cols % p.size_multiple) return multiple("elements", p.size_multiple);
+  if (p.refuses_nonfinite && !std::isfinite(kernels.amax(x, *p.spec.dialect)))
+    return "its amax is not finite";
+  return "";
+}
 
 }  // namespace
 
@@ -31,14 +86,24 @@ const Producer* find_producer(std::string_view name) {
   return nullptr;
 }
 
+HadamardSum hadamard_sum(const Dialect& dialect, Dtype dtype) {
+  const bool kernel = dialect.name.starts_with("te") && !dialect.name.starts_with("te_ref");
+  return kernel && dtype == Dtype::bf16 ? HadamardSum::tensor_core : HadamardSum::fma_chain;
+}
+
 ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& kernels) {
-  if (x.rows % producer.multiple_of || x.cols % producer.multiple_of)
+  if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
-                                std::to_string(x.cols) + ": it needs multiples of " +
-                                std::to_string(producer.multiple_of));
-  ProducerResult result{kernels.quantize(x, producer.spec, {}), std::nullopt};
-  if (producer.columns && x.rows % 16 == 0)
-    result.columns = kernels.quantize(transpose(x).view(), producer.spec, {});
+                                std::to_string(x.cols) + ": " + why);
+  const auto transformed = [&](MatrixView m) {
+    return kernels.hadamard(m, {producer.signs, hadamard_sum(*producer.spec.dialect, x.dtype)});
+  };
+  const auto by_spec = [&](MatrixView m) { return kernels.quantize(m, producer.spec, {}); };
+  if (producer.rht && !producer.columns) return {by_spec(transformed(x).view()), std::nullopt};
+  ProducerResult result{by_spec(x), std::nullopt};
+  if (!producer.columns || (x.rows % 16 && !producer.name.empty())) return result;
+  const Matrix turned = transpose(x);
+  result.columns = by_spec(producer.rht ? transformed(turned.view()).view() : turned.view());
   return result;
 }
 

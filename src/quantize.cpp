@@ -39,24 +39,23 @@ float amax_without_nan(MatrixView x, std::int64_t first, std::int64_t count) {
   return largest;
 }
 
-bool poisons(const Dialect& dialect) {
-  static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return D::nan_in_amax; });
-  return by_dialect[index_of(dialect)];
-}
-
 /// max |x| of `count` elements from `first` by one thread; NaN by the dialect's rule.
 float amax_of(float largest, MatrixView x, const Dialect& dialect, std::int64_t first, std::int64_t count) {
   if (!std::isnan(largest)) return largest;
-  return poisons(dialect) ? std::bit_cast<float>(0x7FC00000u) : amax_without_nan(x, first, count);
+  return dialect.nan_in_tensor_amax ? std::bit_cast<float>(0x7FC00000u) : amax_without_nan(x, first, count);
 }
 
 std::vector<float> row_amaxes(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
   std::vector<float> amaxes(static_cast<std::size_t>(x.rows));
   const auto bits_of = isa.amax_bits[static_cast<int>(x.dtype)];
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < x.rows; ++i) {
-    const std::uint32_t bits = bits_of(element(x, i * x.cols), x.cols);
-    amaxes[static_cast<std::size_t>(i)] = amax_of(widen(bits, x.dtype), x, dialect, i * x.cols, x.cols);
+#pragma omp parallel
+  {
+    const FloatEnvironment fenced;  // maxima of subnormals, too
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < x.rows; ++i) {
+      const std::uint32_t bits = bits_of(element(x, i * x.cols), x.cols);
+      amaxes[static_cast<std::size_t>(i)] = amax_of(widen(bits, x.dtype), x, dialect, i * x.cols, x.cols);
+    }
   }
   return amaxes;
 }
@@ -70,32 +69,52 @@ struct Bands {
 
 /// Rows without padding that share block and tensor scales are one long row: no tails but one.
 Bands cut(const BlockScaledTensor& t) {
-  const bool seamless = t.spec.block.rows == 1 && t.global.size() == 1 && t.cols % 16 == 0;
+  const bool one_scale = t.spec.tensor_scale == TensorScale::tensor;
+  const bool seamless = t.spec.block.rows == 1 && one_scale && t.cols % t.spec.block.cols == 0;
   return seamless ? Bands{1, t.rows * t.cols, 1} : Bands{t.rows, t.cols, t.spec.block.rows};
 }
 
-isa::QuantizeTask task(MatrixView x, BlockScaledTensor& out, const Bands& bands, std::int64_t index) {
-  const std::int64_t row = index / bands.chunks() * bands.band_rows, col = index % bands.chunks() * chunk;
-  const std::int64_t blocks_per_row = (bands.cols + 15) / 16;
-  return {
-      .x = element(x, row * bands.cols + col),
-      .x_stride = bands.cols,
-      .rows = std::min(bands.band_rows, bands.rows - row),
-      .cols = std::min(chunk, bands.cols - col),
-      .amax = out.global[out.global.size() == 1 ? 0 : static_cast<std::size_t>(row)],
-      .codes = out.codes.data() + row * blocks_per_row * 8 + col / 2,
-      .codes_stride = blocks_per_row * 8,
-      .scales = out.scales.data() + row * blocks_per_row + col / 16,
-      .scales_stride = blocks_per_row,
-  };
-}
+/// A tensor at work: `amaxes` has one for all rows, or one each.
+struct Work {
+  MatrixView x;
+  BlockScaledTensor& out;
+  Bands bands;
+  std::vector<float> amaxes;
+
+  isa::QuantizeTask task(std::int64_t index) const {
+    const std::int64_t row = index / bands.chunks() * bands.band_rows, col = index % bands.chunks() * chunk;
+    const std::int64_t block_cols = out.spec.block.cols, blocks = (bands.cols + block_cols - 1) / block_cols;
+    const std::int64_t block_bytes = block_cols * info(out.spec.dialect->element).bits / 8;
+    return {
+        .x = element(x, row * bands.cols + col),
+        .x_stride = bands.cols,
+        .rows = std::min(bands.band_rows, bands.rows - row),
+        .cols = std::min(chunk, bands.cols - col),
+        .amax = amaxes[amaxes.size() == 1 ? 0 : static_cast<std::size_t>(row)],
+        .codes = out.codes.data() + (row * blocks + col / block_cols) * block_bytes,
+        .codes_stride = blocks * block_bytes,
+        .scales = out.scales.data() + row * blocks + col / block_cols,
+        .scales_stride = blocks,
+        .setting = setting(out.spec, x.dtype),
+    };
+  }
+};
 
 void prepare(BlockScaledTensor& out, MatrixView x, const QuantizeSpec& spec) {
   out.spec = spec;
+  out.dtype = x.dtype;
   out.rows = x.rows;
   out.cols = x.cols;
+  out.global.clear();
   out.codes.resize(static_cast<std::size_t>(out.rows * out.row_bytes()));
   out.scales.resize(static_cast<std::size_t>(out.rows * out.blocks_per_row()));
+}
+
+/// One for each scale of the second level; a single-level dialect reads none.
+std::vector<float> amaxes_of(const isa::Table& isa, MatrixView x, const QuantizeSpec& spec) {
+  if (spec.tensor_scale == TensorScale::row) return row_amaxes(isa, x, *spec.dialect);
+  if (spec.amax) return {*spec.amax};
+  return {spec.dialect->global_is == GlobalIs::none ? 0 : amax(isa, x, *spec.dialect)};
 }
 
 }  // namespace
@@ -105,9 +124,13 @@ float amax(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
   const auto bits_of = isa.amax_bits[static_cast<int>(x.dtype)];
   const std::int64_t count = x.rows * x.cols;
   std::uint32_t bits = 0;
-#pragma omp parallel for schedule(static) reduction(max : bits)
-  for (std::int64_t first = 0; first < count; first += piece)
-    bits = std::max(bits, bits_of(element(x, first), std::min(piece, count - first)));
+#pragma omp parallel reduction(max : bits)
+  {
+    const FloatEnvironment fenced;
+#pragma omp for schedule(static)
+    for (std::int64_t first = 0; first < count; first += piece)
+      bits = std::max(bits, bits_of(element(x, first), std::min(piece, count - first)));
+  }
   return amax_of(widen(bits, x.dtype), x, dialect, 0, count);
 }
 
@@ -115,21 +138,20 @@ BlockScaledTensor quantize(const isa::Table& isa, MatrixView x, const QuantizeSp
                            BlockScaledTensor out) {
   validate(spec);
   prepare(out, x, spec);
-  const Dialect& dialect = *spec.dialect;
-  if (spec.tensor_scale == TensorScale::row)
-    out.global = row_amaxes(isa, x, dialect);
-  else
-    out.global.assign(1, spec.amax ? *spec.amax : amax(isa, x, dialect));
-
-  const auto run = isa.quantize[index_of(dialect)][static_cast<int>(x.dtype)];
-  const Bands bands = cut(out);
-  const std::int64_t tasks = bands.bands() * bands.chunks();
+  const std::size_t dialect = index_of(*spec.dialect);
+  const Work work{x, out, cut(out), amaxes_of(isa, x, spec)};
+  const auto run = isa.quantize[dialect][static_cast<int>(x.dtype)];
+  const std::int64_t tasks = work.bands.bands() * work.bands.chunks();
 #pragma omp parallel
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < tasks; ++i) run(task(x, out, bands, i));
+    for (std::int64_t i = 0; i < tasks; ++i) run(work.task(i));
   }
+  if (spec.dialect->global_is == GlobalIs::none) return out;
+  const FloatEnvironment fenced;
+  for (const float amax : work.amaxes)
+    out.global.push_back(isa.global[dialect](amax, setting(spec, x.dtype)));
   return out;
 }
 
@@ -145,8 +167,9 @@ Matrix dequantize(const isa::Table& isa, const BlockScaledTensor& t) {
           .codes = t.codes.data() + i * t.row_bytes(),
           .scales = t.scales.data() + i * t.blocks_per_row(),
           .cols = t.cols,
-          .global = t.global[t.global.size() == 1 ? 0 : static_cast<std::size_t>(i)],
+          .global = t.global_of_row(i),
           .out = out.f32() + i * t.cols,
+          .setting = setting(t.spec, t.dtype),
       });
   }
   return out;

@@ -28,12 +28,13 @@ TEST_CASE("c: a program in C") {
   CHECK(outcome(c_refuses) == "");
 }
 
-TEST_CASE("c: the bytes of every dialect and type are the reference's") {
+TEST_CASE("c: the bytes of every dialect are the library's") {
   const std::vector<nvfp4::Case> cases = nvfp4::make_cases("random", nvfp4::Dtype::bf16, 1);
   for (const nvfp4::Dialect* dialect : nvfp4::all_dialects())
     for (const nvfp4::Case& c : cases) {
+      if (dialect->per_row || dialect->block_cols != 16) continue;  // no defaults of this interface
       CAPTURE(dialect->name);
-      const auto expected = nvfp4::reference_kernels().quantize(c.input.view(), {.dialect = dialect}, {});
+      const auto expected = nvfp4::cpu_kernels().quantize(c.input.view(), {.dialect = dialect}, {});
       const nvfp4_matrix input = {c.input.bytes.data(), c.input.rows, c.input.cols, NVFP4_BF16};
       const std::string name(dialect->name);
       nvfp4_options options = NVFP4_OPTIONS;

@@ -112,10 +112,10 @@ TEST_CASE("cli quantize: options that are unknown or not built or contradict") {
   CHECK(has(refused({"--dialect", "nope"}), "unknown dialect 'nope': expected one of te"));
   CHECK(has(refused({"--producer", "nope"}), "unknown producer 'nope': expected one of te_ref_1d"));
   CHECK(has(refused({"--rounding", "sr"}), "--rounding sr"));
-  CHECK(has(refused({"--rht", "16"}), "--rht 16"));
-  CHECK(has(refused({"--rht-signs", "te"}), "--rht-signs"));
+  CHECK(has(refused({"--rht", "32"}), "--rht 32"));
+  CHECK(has(refused({"--rht-signs", "seed"}), "--rht-signs"));
   CHECK(has(refused({"--random-words", "w.npy"}), "--random-words"));
-  CHECK(has(refused({"--block", "1x32"}), "--block 1x32"));
+  CHECK(has(refused({"--block", "1x32"}), "1x16 or 16x16"));
   CHECK(has(refused({"--tensor-scale", "block"}), "--tensor-scale block"));
   CHECK(has(refused({"--tensor-amax", "nan"}), "tensor amax"));
   CHECK(has(refused({"--layout", "nope"}), "--layout nope"));

@@ -34,8 +34,8 @@ struct SixthFoldedElsewhere : Base {  // (amax / 6) * S_enc: the paper's order
 template <class Base>
 struct DividesByTheSixth : Base {  // S_enc / 6 for S_enc * FP32(1/6)
   template <class F>
-  static typename Base::template Tensor<F> tensor(F amax) {
-    auto tensor = Base::tensor(amax);
+  static typename Base::template Tensor<F> tensor(F amax, const Setting& setting) {
+    auto tensor = Base::tensor(amax, setting);
     tensor.multiplier = (F(1) / tensor.decode) / F(6);
     return tensor;
   }
@@ -44,9 +44,8 @@ struct DividesByTheSixth : Base {  // S_enc / 6 for S_enc * FP32(1/6)
 template <class Base>
 struct LosesTensorClamp : Base {  // 2688 / amax may be infinite
   template <class F>
-  static typename Base::template Tensor<F> tensor(F amax) {
-    const F encode = F(2688) / amax;
-    return {encode * F(one_sixth), F(1) / encode};
+  static typename Base::template Tensor<F> tensor(F amax, const Setting&) {
+    return te::of_encode(amax, F(2688) / amax);
   }
 };
 
@@ -82,8 +81,8 @@ struct NeverBelowTheSmallestScale : Base {  // ModelOpt's clamp
 template <class Base>
 struct WrongDivisor : Base {  // 1536, the divisor of four-over-six
   template <class F>
-  static typename Base::template Tensor<F> tensor(F amax) {
-    return Base::tensor(amax * F(1.75f));
+  static typename Base::template Tensor<F> tensor(F amax, const Setting& setting) {
+    return Base::tensor(amax * F(1.75f), setting);
   }
 };
 
@@ -92,17 +91,17 @@ struct WrongDivisor : Base {  // 1536, the divisor of four-over-six
 template <class Base>
 struct DividesElements : Base {  // x / (scale * S_dec) for x * its reciprocal
   template <class F>
-  static typename F::Code element(F x, F encode) {
-    return Base::element(x / (F(1) / encode), F(1));
+  static typename F::Code element(F x, F encode, const typename Base::template Tensor<F>& tensor) {
+    return Base::element(x / (F(1) / encode), F(1), tensor);
   }
 };
 
 template <class Base>
 struct TiesAway : Base {
   template <class F>
-  static typename F::Code element(F x, F encode) {
+  static typename F::Code element(F x, F encode, const typename Base::template Tensor<F>& tensor) {
     const auto code = reference::encode((x * encode).value, {.rounding = Rounding::ties_away});
-    const auto even = Base::element(x, encode);
+    const auto even = Base::element(x, encode, tensor);
     return typename F::Code((even.bits & 8) | (code & 7));
   }
 };
@@ -110,33 +109,37 @@ struct TiesAway : Base {
 template <class Base>
 struct Truncates : Base {
   template <class F>
-  static typename F::Code element(F x, F encode) {
+  static typename F::Code element(F x, F encode, const typename Base::template Tensor<F>& tensor) {
     const auto code = reference::encode((x * encode).value, {.rounding = Rounding::toward_zero});
-    return typename F::Code((Base::element(x, encode).bits & 8) | (code & 7));
+    return typename F::Code((Base::element(x, encode, tensor).bits & 8) | (code & 7));
   }
 };
 
 template <class Base>
 struct OtherSignOfZero : Base {  // the sign bit where the producer compares with 0, and the reverse
   template <class F>
-  static typename F::Code element(F x, F encode) {
-    const bool kept = Base::element(F(-0.f), F(1)).bits == 8;
-    const auto code = Base::element(x, encode);
+  static typename F::Code element(F x, F encode, const typename Base::template Tensor<F>& tensor) {
+    const bool kept = Base::element(F(-0.f), F(1), tensor).bits == 8;
+    const auto code = Base::element(x, encode, tensor);
     return x == F(0) ? (kept ? typename F::Code(0) : e2m1_satfinite(x)) : code;
   }
 };
 
 template <class Base>
 struct OtherNan : Base {
-  static constexpr bool nan_in_amax = !Base::nan_in_amax;
+  static constexpr Dialect info = [] {
+    Dialect other = Base::info;
+    other.nan_in_tensor_amax = other.nan_in_block_amax = !other.nan_in_block_amax;
+    return other;
+  }();
 };
 
 template <class Base>
 struct OtherNanCode : Base {
   template <class F>
-  static typename F::Code element(F x, F encode) {
+  static typename F::Code element(F x, F encode, const typename Base::template Tensor<F>& tensor) {
     const F y = x * encode;
-    return is_nan(y) ? typename F::Code(8) : Base::element(x, encode);
+    return is_nan(y) ? typename F::Code(8) : Base::element(x, encode, tensor);
   }
 };
 

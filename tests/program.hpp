@@ -33,7 +33,8 @@ struct Ran {
 struct Surroundings {
   std::string in = "/dev/null";
   std::string out = "";  ///< a device instead of Ran::out
-  std::vector<std::string> environment = {"PATH=/usr/bin:/bin"};
+  std::vector<std::string> environment = {"PATH=/usr/bin:/bin",
+                                          "OMP_WAIT_POLICY=passive"};  // see CMakeLists.txt
 };
 
 inline std::vector<char*> pointers(std::vector<std::string>& texts) {

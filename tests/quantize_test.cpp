@@ -151,10 +151,11 @@ TEST_CASE("ragged columns are padded with +0, and pad codes are 0 even under a N
   std::vector<float> x(20, 1.f);
   x[17] = not_a_number;
   for (const Dialect* dialect : all_dialects()) {
-    const BlockScaledTensor t = quantized(x, {.dialect = dialect});
-    CHECK(t.row_bytes() == 16);
-    CHECK(t.scales.size() == 2);
-    for (int j = 20; j < 32; ++j) CHECK(code(t, 0, j) == 0);
+    const BlockScaledTensor t = quantized(x, default_spec(*dialect));
+    const int bits = info(dialect->element).bits;
+    CHECK(t.row_bytes() == 32 * bits / 8);
+    CHECK(t.scales.size() == 32u / static_cast<unsigned>(dialect->block_cols));
+    for (int j = 20 * bits / 8; j < t.row_bytes(); ++j) CHECK(t.codes[static_cast<std::size_t>(j)] == 0);
   }
 }
 

@@ -107,7 +107,7 @@ TEST_CASE("stack: through files and the program") {
     CHECK(file->info("scales_swizzled").shape == Shape{3, 128, 4});
     const json manifest = json::parse(text_of(file->read("manifest")));
     CHECK(manifest["shape"] == json{3, 5, 40});
-    CHECK(manifest["options"] == json{{"experts", 3}, {"tensor_scale", "tensor"}});
+    CHECK(manifest["options"] == json{{"dtype", "fp32"}, {"experts", 3}, {"tensor_scale", "tensor"}});
     CHECK(io::holds_stack(*file));
     const io::QuantizedStack back = io::read_stack(*file);
     CHECK(back.layout == ScaleLayout::tiled_128x4);

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include <nvfp4/formats.hpp>
+#include <nvfp4/hadamard.hpp>
 #include <nvfp4/tensor.hpp>
 
 namespace nvfp4 {
@@ -29,6 +30,10 @@ struct Kernels {
 
   /// FP32 values by the dialect's own rule. Every NaN comes out as 0x7FC00000.
   Matrix (*dequantize)(const BlockScaledTensor&);
+
+  /// The Hadamard transform of each 16 columns, in the input's element type. Every NaN comes out as that
+  /// type's default quiet NaN. Throws std::invalid_argument where columns are no multiple of 16.
+  Matrix (*hadamard)(MatrixView, const Hadamard&);
 };
 
 /// Literal and slow: the definition of every bit. Library nvfp4::reference.

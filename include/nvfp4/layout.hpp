@@ -47,6 +47,11 @@ std::vector<std::uint8_t> to_layout(ScaleLayout, std::span<const std::uint8_t> l
 std::vector<std::uint8_t> from_layout(ScaleLayout, std::span<const std::uint8_t> bytes, std::int64_t rows,
                                       std::int64_t cols);
 
+/// ggml's own bytes, block_nvfp4: for each 64 elements 4 scales, then their 32 bytes of codes in its packing.
+/// `codes` low nibble first; their number must be a multiple of 32 bytes, with a scale for each 8.
+std::vector<std::uint8_t> to_ggml_blocks(std::span<const std::uint8_t> codes,
+                                         std::span<const std::uint8_t> scales);
+
 /// Re-orders packed codes in place from one packing to another; the size must be a multiple of 8 bytes.
 void repack(std::span<std::uint8_t> codes, Packing from, Packing to);
 

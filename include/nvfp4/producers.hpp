@@ -3,6 +3,7 @@
 #include <span>
 #include <string_view>
 
+#include <nvfp4/hadamard.hpp>
 #include <nvfp4/quantize.hpp>
 #include <nvfp4/tensor.hpp>
 
@@ -12,8 +13,13 @@ namespace nvfp4 {
 struct Producer {
   std::string_view name;
   QuantizeSpec spec;
-  bool columns;     ///< also quantizes the transpose, where rows % 16 == 0
-  int multiple_of;  ///< refuses rows or columns that are no multiple of this
+  bool columns = false;  ///< also quantizes the transpose, where rows % 16 == 0
+  bool rht = false;      ///< Hadamard-transformed first: the transpose where there are columns, else the rows
+  Signs signs = Signs::te;         ///< of that transform
+  int row_multiple = 1;            ///< refuses rows that are no multiple of this
+  int col_multiple = 1;            ///< the same of columns
+  int size_multiple = 1;           ///< the same of rows * columns
+  bool refuses_nonfinite = false;  ///< refuses a tensor whose amax is not finite
 };
 
 std::span<const Producer> producers();
@@ -25,7 +31,11 @@ struct ProducerResult {
 };
 
 struct Kernels;
-/// Throws std::invalid_argument where the producer refuses the shape.
+
+/// The sum of the transform as this dialect's producer has it: te's own kernels run BF16 on tensor cores.
+HadamardSum hadamard_sum(const Dialect&, Dtype);
+
+/// Throws std::invalid_argument where the producer refuses the input.
 ProducerResult quantize(const Producer&, MatrixView, const Kernels&);
 
 }  // namespace nvfp4

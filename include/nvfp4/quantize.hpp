@@ -3,16 +3,11 @@
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
+#include <string>
 
 #include <nvfp4/dialects/all.hpp>
 
 namespace nvfp4 {
-
-/// Rows and columns that share a block scale.
-struct BlockShape {
-  int rows = 1, cols = 16;
-  friend bool operator==(const BlockShape&, const BlockShape&) = default;
-};
 
 /// What shares a second-level scale.
 enum class TensorScale : std::uint8_t { tensor, row };
@@ -23,20 +18,51 @@ struct QuantizeSpec {
   BlockShape block{};
   TensorScale tensor_scale = TensorScale::tensor;
   std::optional<float> amax{};  ///< replaces the input's own tensor amax
+  FourOverSix four_over_six{};  ///< of the dialects that take it
 };
+
+/// The spec of a dialect that leaves everything else to it.
+inline QuantizeSpec default_spec(const Dialect& dialect) {
+  return {.dialect = &dialect,
+          .block = {1, dialect.block_cols},
+          .tensor_scale = dialect.per_row ? TensorScale::row : TensorScale::tensor};
+}
+
+inline Setting setting(const QuantizeSpec& spec, Dtype dtype) {
+  return {dtype, spec.block, spec.four_over_six};
+}
+
+/// Where global is an amax: decode scale = amax / this.
+inline int global_divisor(const QuantizeSpec& spec) {
+  return spec.dialect->four_over_six ? 6 * spec.four_over_six.e4m3_max : spec.dialect->global_divisor;
+}
 
 /// Throws std::invalid_argument, saying what is wrong, for a spec by which no layer can quantize.
 inline void validate(const QuantizeSpec& spec) {
   if (!spec.dialect) throw std::invalid_argument("no dialect");
-  if (spec.block != BlockShape{1, 16} && spec.block != BlockShape{16, 16})
-    throw std::invalid_argument("block shape must be 1x16 or 16x16");
+  const Dialect& d = *spec.dialect;
+  const std::string name(d.name);
+  const bool tile = spec.block == BlockShape{16, 16} && d.block_cols == 16;
+  if (!tile && spec.block != BlockShape{1, d.block_cols})
+    throw std::invalid_argument("block shape of " + name + " must be 1x" + std::to_string(d.block_cols) +
+                                (d.block_cols == 16 ? " or 16x16" : ""));
   const bool per_row = spec.tensor_scale == TensorScale::row;
   if (per_row && spec.block.rows != 1)
     throw std::invalid_argument("row scales need 1x16 blocks: a 16x16 block spans rows");
+  if (per_row && d.global_is == GlobalIs::none)
+    throw std::invalid_argument(name + " has no second-level scale that a row could have");
+  if (d.per_row && !per_row)
+    throw std::invalid_argument(name + " has a scale for each row: tensor scale row");
   if (per_row && spec.amax)
     throw std::invalid_argument("one tensor amax cannot replace a scale for each row");
   if (spec.amax && !(*spec.amax >= 0))
     throw std::invalid_argument("tensor amax must be 0 or more, and not NaN");
+  if (spec.four_over_six != FourOverSix{} && !d.four_over_six)
+    throw std::invalid_argument(name + " takes no four-over-six options");
+  if (spec.four_over_six.e4m3_max != 448 && spec.four_over_six.e4m3_max != 256)
+    throw std::invalid_argument("e4m3-max must be 448 or 256");
+  if (d.four_over_six && spec.four_over_six.select == Select::absmax)
+    throw std::invalid_argument(name + " selects by mae or mse");
 }
 
 }  // namespace nvfp4

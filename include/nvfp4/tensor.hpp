@@ -8,13 +8,6 @@
 
 namespace nvfp4 {
 
-/// The element type of a high-precision matrix. BF16 and FP16 are widened exactly before any arithmetic.
-enum class Dtype : std::uint8_t { fp32, bf16, fp16 };
-constexpr std::size_t size_of(Dtype t) { return t == Dtype::fp32 ? 4 : 2; }
-constexpr std::string_view name(Dtype t) {
-  return t == Dtype::fp32 ? "fp32" : t == Dtype::bf16 ? "bf16" : "fp16";
-}
-
 /// Row-major, contiguous, native-endian; does not own its data.
 struct MatrixView {
   const void* data = nullptr;
@@ -42,7 +35,8 @@ Matrix transpose(MatrixView);
 /// value(i, j) = element(i, j) * block_scale(i, j) * tensor scale: README's value equation, with the
 /// order of FP32 operations that `spec.dialect` names.
 struct BlockScaledTensor {
-  QuantizeSpec spec;                ///< what made it; its `amax`, if any, is in `global` too
+  QuantizeSpec spec;                ///< what made it; its `amax`, if any, has become `global`
+  Dtype dtype = Dtype::fp32;        ///< of the input that it was made from
   std::int64_t rows = 0, cols = 0;  ///< unpadded
   std::vector<std::uint8_t> codes;  ///< rows x row_bytes(); even column in the low nibble; pad codes are 0
   std::vector<std::uint8_t>
@@ -50,7 +44,13 @@ struct BlockScaledTensor {
   std::vector<float> global;  ///< 1 or `rows` values, as the dialect keeps them; empty for single-level
 
   std::int64_t blocks_per_row() const { return (cols + spec.block.cols - 1) / spec.block.cols; }
-  std::int64_t row_bytes() const { return blocks_per_row() * spec.block.cols / 2; }
+  std::int64_t row_bytes() const {
+    return blocks_per_row() * spec.block.cols * info(spec.dialect->element).bits / 8;
+  }
+  /// The second-level scale of row i; 1 where there is none.
+  float global_of_row(std::int64_t i) const {
+    return global.empty() ? 1 : global[global.size() == 1 ? 0 : static_cast<std::size_t>(i)];
+  }
 };
 
 }  // namespace nvfp4

@@ -215,7 +215,7 @@ DecodeScale decode_scale(const BlockScaledTensor& t) {
   if (t.global.size() != 1) throw std::invalid_argument("expected one second-level scale for the tensor");
   const Dialect& dialect = *t.spec.dialect;
   switch (dialect.global_is) {
-    case GlobalIs::amax: return {t.global[0] / static_cast<float>(dialect.global_divisor)};
+    case GlobalIs::amax: return {t.global[0] / static_cast<float>(global_divisor(t.spec))};
     case GlobalIs::multiply: return {t.global[0]};
     case GlobalIs::divide: return {1 / t.global[0]};
     case GlobalIs::none: break;

@@ -52,6 +52,12 @@ class ManifestReader {
     o.block = text("block");
     o.tensor_scale = text("tensor_scale");
     o.columns = manifest_.value("columns", Json(false)) == Json(true);
+    if (manifest_.contains("rht")) o.rht = 16, o.rht_signs = text("rht_signs");
+    if (manifest_.contains("e4m3_max")) {
+      o.e4m3_max = static_cast<int>(number("e4m3_max"));
+      o.select = text("select");
+      o.error_fast = manifest_.value("error_fast", Json(false)) == Json(true);
+    }
     if (manifest_.contains("tensor_amax")) o.amax = number("tensor_amax");
     Producer made_by = profile(o);
     const std::string_view version = made_by.spec.dialect->version;

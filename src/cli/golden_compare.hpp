@@ -22,6 +22,8 @@ struct ArrayDifference {
   std::optional<std::int64_t> first;  ///< index of the first element that differs
 };
 
+ArrayDifference compare_bytes(std::span<const std::uint8_t> expected, std::span<const std::uint8_t> actual);
+
 /// E4M3 bytes. NaN has no sign here: 0x7F equals 0xFF, because an x86 default NaN is negative.
 ArrayDifference compare_scales(std::span<const std::uint8_t> expected, std::span<const std::uint8_t> actual);
 
@@ -29,10 +31,12 @@ ArrayDifference compare_scales(std::span<const std::uint8_t> expected, std::span
 ArrayDifference compare_floats(std::span<const std::byte> expected, std::span<const std::byte> actual,
                                CompareMode);
 
-/// Two codes a byte, eight bytes a scale. A code is inert where both scales are zero.
+/// `block_bytes` of codes a scale, two codes a byte. A code is inert where both scales are zero. Codes under two NaN
+/// scales are compared unless the dialect says that they vary.
 struct Codes {
   std::span<const std::uint8_t> packed, scales;
+  std::size_t block_bytes = 8;
 };
-ArrayDifference compare_codes(Codes expected, Codes actual, CompareMode);
+ArrayDifference compare_codes(Codes expected, Codes actual, CompareMode, bool nan_codes_vary);
 
 }  // namespace nvfp4::cli

@@ -20,8 +20,9 @@ struct GoldenArray {
 /// packed, scales, global, dequant, and col_packed, col_scales, col_global where there are columns.
 std::vector<GoldenArray> golden_arrays(const ProducerResult&, const Kernels&);
 
-/// The scales of the rows in the 128x4 layout.
-GoldenArray swizzled_scales(const BlockScaledTensor&);
+/// What only some producers' files have: scales_swizzled (128x4, any shape of that size), scale_before_cast,
+/// dequant_bf16_as_f32, blocks.
+std::vector<GoldenArray> arrays_of_some(const ProducerResult&, const Kernels&);
 
 /// "(32, 64)"
 std::string shape_text(std::span<const std::int64_t>);

@@ -55,7 +55,7 @@ void add(GoldenFile& file, const std::string& name, GoldenArray array) {
 void add_case(GoldenFile& file, const Case& c, const Producer& producer, const Kernels& kernels) {
   add(file, c.name, {{"input", stored_type(c.input.dtype), {c.input.rows, c.input.cols}}, c.input.bytes});
   try {
-    for (GoldenArray& array : golden_arrays(quantize_by(producer, c.input.view(), kernels), kernels))
+    for (GoldenArray& array : golden_arrays(nvfp4::quantize(producer, c.input.view(), kernels), kernels))
       add(file, c.name, std::move(array));
     ++file.cases;
   } catch (const std::invalid_argument&) {
@@ -71,8 +71,8 @@ Json manifest(const Options& o, const Producer& producer, const std::vector<std:
   json["columns"] = producer.columns;
   json["dialect_version"] = dialect.version;
   json["global_is"] = name(dialect.global_is);
-  if (dialect.global_divisor) json["global_divisor"] = dialect.global_divisor;
-  json["scale_format"] = "e4m3";
+  if (dialect.global_is == GlobalIs::amax) json["global_divisor"] = global_divisor(producer.spec);
+  json["scale_format"] = dialect.scale == Format::e8m0 ? "e8m0" : "e4m3";
   json["packs"] = packs;
   json["input_dtype"] = name(*dtype_named(o.input_dtype));
   json["refused"] = file.refused;

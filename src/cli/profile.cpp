@@ -9,8 +9,9 @@
 namespace nvfp4::cli {
 namespace {
 
-constexpr const char* profile_options[] = {"--dialect", "--producer",    "--block",
-                                           "--columns", "--tensor-amax", "--tensor-scale"};
+constexpr const char* profile_options[] = {"--dialect",     "--producer",     "--block",    "--columns",
+                                           "--tensor-amax", "--tensor-scale", "--e4m3-max", "--select",
+                                           "--error-fast",  "--rht",          "--rht-signs"};
 
 template <class List, class NameOf>
 std::string join(const List& list, NameOf name_of) {
@@ -21,9 +22,9 @@ std::string join(const List& list, NameOf name_of) {
 }
 
 BlockShape block_named(const std::string& name) {
-  for (const BlockShape shape : {BlockShape{1, 16}, BlockShape{16, 16}})
+  for (const BlockShape shape : {BlockShape{1, 16}, BlockShape{16, 16}, BlockShape{1, 32}})
     if (block_name(shape) == name) return shape;
-  throw UsageError("--block " + name + ": expected 1x16 or 16x16");
+  throw UsageError("--block " + name + ": expected 1x16, 16x16, or 1x32 for the MX dialects");
 }
 
 TensorScale tensor_scale_named(const std::string& name) {
@@ -32,9 +33,22 @@ TensorScale tensor_scale_named(const std::string& name) {
   throw UsageError("--tensor-scale " + name + ": expected tensor or row");
 }
 
+Select select_named(const std::string& name) {
+  for (const Select select : {Select::mae, Select::mse, Select::absmax})
+    if (nvfp4::name(select) == name) return select;
+  throw UsageError("--select " + name + ": expected mae, mse or absmax");
+}
+
+Signs signs_named(const std::string& name) {
+  for (const Signs signs : {Signs::te, Signs::none})
+    if (nvfp4::name(signs) == name) return signs;
+  throw UsageError("--rht-signs " + name + ": expected te or none");
+}
+
 void refuse_what_is_not_built(const ProfileOptions& o) {
   if (o.rounding != "rne") throw UsageError("--rounding " + o.rounding + ": expected rne; no other is built");
-  if (o.rht != 0) throw UsageError("--rht " + std::to_string(o.rht) + ": expected 0; no transform is built");
+  if (o.rht != 0 && o.rht != 16)
+    throw UsageError("--rht " + std::to_string(o.rht) + ": expected 0 or 16; no other size is built");
 }
 
 void validate_options(const QuantizeSpec& spec) try {
@@ -52,12 +66,18 @@ void declare_profile(CLI::App& app, ProfileOptions& o) {
   own(app.add_option(
       "--dialect", o.dialect,
       "order of operations: " + join(all_dialects(), [](const Dialect* d) { return d->name; })));
-  own(app.add_option("--block", o.block, "1x16|16x16: rows and columns that share a block scale"));
+  own(app.add_option("--block", o.block,
+                     "1x16|16x16: rows and columns that share a block scale; 1x32 is the MX dialects'"));
   own(app.add_option("--tensor-scale", o.tensor_scale, "tensor|row: what shares a second-level scale"));
   own(app.add_option("--tensor-amax", o.amax, "replaces the input's own tensor amax"));
   own(app.add_flag("--columns", o.columns, "quantize the transpose too"));
   app.add_option("--rounding", o.rounding, "rne")->capture_default_str();
-  app.add_option("--rht", o.rht, "0: no transform")->capture_default_str();
+  own(app.add_option("--rht", o.rht,
+                     "0|16: Hadamard transform along the rows first; with --columns, of the columns alone"));
+  own(app.add_option("--rht-signs", o.rht_signs, "te|none: what multiplies the rows before it"));
+  own(app.add_option("--e4m3-max", o.e4m3_max, "448|256: of the 4over6 dialects"));
+  own(app.add_option("--select", o.select, "mae|mse: the error by which the 4over6 dialects choose"));
+  own(app.add_flag("--error-fast", o.error_fast, "the 4over6 dialects' fast error arithmetic"));
 }
 
 bool profile_given(const CLI::App& app) {
@@ -80,17 +100,22 @@ const Dialect& dialect_named(const std::string& name) {
 Producer profile(const ProfileOptions& o) {
   refuse_what_is_not_built(o);
   if (!o.producer.empty()) return producer_named(o.producer);
-  const QuantizeSpec spec{&dialect_named(o.dialect), block_named(o.block), tensor_scale_named(o.tensor_scale),
-                          o.amax};
+  QuantizeSpec spec = default_spec(dialect_named(o.dialect));
+  if (!o.block.empty()) spec.block = block_named(o.block);
+  if (!o.tensor_scale.empty()) spec.tensor_scale = tensor_scale_named(o.tensor_scale);
+  spec.amax = o.amax;
+  spec.four_over_six = {o.e4m3_max, select_named(o.select), o.error_fast};
   validate_options(spec);
-  return {.name = "", .spec = spec, .columns = o.columns, .multiple_of = 1};
+  Producer made{.name = "", .spec = spec, .columns = o.columns};
+  made.rht = o.rht == 16;
+  made.signs = signs_named(o.rht_signs);
+  return made;
 }
 
-ProducerResult quantize_by(const Producer& producer, MatrixView x, const Kernels& kernels) {
-  if (!producer.name.empty()) return quantize(producer, x, kernels);
-  ProducerResult result{kernels.quantize(x, producer.spec, {}), std::nullopt};
-  if (producer.columns) result.columns = kernels.quantize(transpose(x).view(), producer.spec, {});
-  return result;
+Json option_json(const QuantizeSpec& spec) {
+  const FourOverSix& o = spec.four_over_six;
+  if (!spec.dialect->four_over_six) return Json::object();
+  return {{"e4m3_max", o.e4m3_max}, {"select", name(o.select)}, {"error_fast", o.error_fast}};
 }
 
 std::int64_t experts_of(const io::Array& array) {
@@ -110,6 +135,8 @@ Json describe_profile(const Producer& producer) {
   json["block"] = block_name(producer.spec.block);
   json["tensor_scale"] = producer.spec.tensor_scale == TensorScale::row ? "row" : "tensor";
   if (producer.spec.amax) json["tensor_amax"] = *producer.spec.amax;
+  json.update(option_json(producer.spec));
+  if (producer.rht && producer.name.empty()) json.update({{"rht", 16}, {"rht_signs", name(producer.signs)}});
   return json;
 }
 

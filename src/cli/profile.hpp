@@ -14,13 +14,15 @@ namespace nvfp4::cli {
 
 /// The options that, with the input, fix a quantized tensor's bytes.
 struct ProfileOptions {
-  std::string producer, dialect = "te", block = "1x16", tensor_scale = "tensor", rounding = "rne";
+  std::string producer, dialect = "te", block, tensor_scale;  ///< empty: the dialect's own
+  std::string rounding = "rne", rht_signs = "te", select = "mae";
   std::optional<float> amax;
-  int rht = 0;
-  bool columns = false;
+  int rht = 0, e4m3_max = 448;
+  bool columns = false, error_fast = false;
 };
 
-/// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --rht.
+/// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --rht, --rht-signs, and
+/// those of the four-over-six dialects.
 void declare_profile(CLI::App&, ProfileOptions&);
 
 /// Whether one of those options was given, so that a file's own manifest does not decide.
@@ -31,8 +33,8 @@ Producer profile(const ProfileOptions&);
 const Producer& producer_named(const std::string& name);
 const Dialect& dialect_named(const std::string& name);
 
-/// By a producer's rules, its refusals (std::invalid_argument) included; --columns adds the transpose.
-ProducerResult quantize_by(const Producer&, MatrixView, const Kernels&);
+/// The options of a producer without a name: those of the four-over-six dialects, and of the transform.
+Json option_json(const QuantizeSpec&);
 
 /// E of a stack's shape (E, M, K), which --experts asks for. Throws io::FileError for another rank.
 std::int64_t experts_of(const io::Array&);

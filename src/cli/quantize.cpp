@@ -41,7 +41,7 @@ std::map<std::string, io::Option> manifest_options(const Options& o) {
 }
 
 ProducerResult quantize_matrix(const Producer& producer, MatrixView x, const Options& o) try {
-  return quantize_by(producer, x, kernels_of(o.device));
+  return nvfp4::quantize(producer, x, kernels_of(o.device));
 } catch (const std::invalid_argument& refusal) {
   throw UsageError(o.in + ": " + refusal.what());
 }

@@ -1,5 +1,6 @@
 #include "manifest.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -15,7 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view scale_format = "e4m3";  ///< of every dialect that this version has
 constexpr std::int64_t max_dimension = std::int64_t{1} << 48;
 
 std::string block_name(BlockShape b) { return std::to_string(b.rows) + "x" + std::to_string(b.cols); }
@@ -28,12 +28,21 @@ json to_json(const Option& option) {
 /// JSON has no infinity, and an amax may be one.
 json amax_json(float amax) { return std::isinf(amax) ? json("inf") : json(amax); }
 
+std::string_view scale_name(const Dialect& d) { return d.scale == Format::e8m0 ? "e8m0" : "e4m3"; }
+
 json options_json(const Manifest& m) {
   json options = json::object();
   for (const auto& [key, value] : m.options) options[key] = to_json(value);
   options["tensor_scale"] = name(m.spec.tensor_scale);
+  options["dtype"] = nvfp4::name(m.dtype);
   if (m.spec.amax) options["tensor_amax"] = amax_json(*m.spec.amax);
   if (m.experts) options["experts"] = m.experts;
+  if (m.spec.dialect->four_over_six) {
+    const FourOverSix& o = m.spec.four_over_six;
+    options["e4m3_max"] = o.e4m3_max;
+    options["select"] = nvfp4::name(o.select);
+    options["error_fast"] = o.error_fast;
+  }
   return options;
 }
 
@@ -103,19 +112,18 @@ const Dialect& read_dialect(const Fields& manifest) {
   if (!dialect) manifest.refuse("dialect", "a dialect of this version", in_quotes(name));
   manifest.expect("dialect_version", dialect->version);
   manifest.expect("global_is", nvfp4::name(dialect->global_is));
-  if (dialect->global_is == GlobalIs::amax)
-    manifest.integer("global_divisor", dialect->global_divisor, dialect->global_divisor);
+  manifest.expect("scale_format", scale_name(*dialect));
   return *dialect;
 }
 
 BlockShape read_block(const Fields& manifest) {
   const std::string name = manifest.text("block");
-  for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}}) {
+  for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}, BlockShape{1, 32}}) {
     if (name != block_name(block)) continue;
     manifest.integer("block_cols", block.cols, block.cols);
     return block;
   }
-  manifest.refuse("block", "'1x16' or '16x16'", in_quotes(name));
+  manifest.refuse("block", "'1x16', '16x16' or '1x32'", in_quotes(name));
 }
 
 float read_amax(const Fields& options) {
@@ -145,12 +153,37 @@ Option read_option(const Fields& options, const std::string& key) {
   options.refuse(key, "a boolean, number or string", value.type_name());
 }
 
+Dtype read_dtype(const Fields& options) {
+  const std::string text = options.text("dtype");
+  for (const Dtype t : {Dtype::fp32, Dtype::bf16, Dtype::fp16})
+    if (text == nvfp4::name(t)) return t;
+  options.refuse("dtype", "'fp32', 'bf16' or 'fp16'", in_quotes(text));
+}
+
+FourOverSix read_four_over_six(const Fields& options) {
+  FourOverSix o;
+  o.e4m3_max = static_cast<int>(options.integer("e4m3_max", 256, 448));
+  const std::string select = options.text("select");
+  if (select != "mae" && select != "mse") options.refuse("select", "'mae' or 'mse'", in_quotes(select));
+  o.select = select == "mae" ? Select::mae : Select::mse;
+  if (!options.at("error_fast").is_boolean())
+    options.refuse("error_fast", "true or false", options.at("error_fast").type_name());
+  o.error_fast = options.at("error_fast").get<bool>();
+  return o;
+}
+
+/// The options that the spec holds; the rest are the caller's.
+constexpr std::string_view spec_options[] = {"tensor_scale", "tensor_amax", "dtype",     "experts",
+                                             "e4m3_max",     "select",      "error_fast"};
+
 void read_options(const Fields& options, Manifest& manifest) {
   manifest.spec.tensor_scale = read_tensor_scale(options);
+  manifest.dtype = read_dtype(options);
   if (options.has("tensor_amax")) manifest.spec.amax = read_amax(options);
   if (options.has("experts")) manifest.experts = options.integer("experts", 1, max_dimension);
+  if (manifest.spec.dialect->four_over_six) manifest.spec.four_over_six = read_four_over_six(options);
   for (const auto& item : options.all().items())
-    if (item.key() != "tensor_scale" && item.key() != "tensor_amax" && item.key() != "experts")
+    if (std::ranges::find(spec_options, item.key()) == std::end(spec_options))
       manifest.options[item.key()] = read_option(options, item.key());
 }
 
@@ -190,14 +223,14 @@ std::string to_json(const Manifest& m) {
       {"dialect_version", dialect.version},
       {"options", options_json(m)},
       {"global_is", nvfp4::name(dialect.global_is)},
-      {"scale_format", scale_format},
+      {"scale_format", scale_name(dialect)},
       {"block", block_name(m.spec.block)},
       {"block_cols", m.spec.block.cols},
       {"shape", shape_json(m)},
       {"layout", nvfp4::name(m.layout)},
       {"provenance", {{"library_version", m.provenance.library_version}, {"seed", m.provenance.seed}}},
   };
-  if (dialect.global_is == GlobalIs::amax) manifest["global_divisor"] = dialect.global_divisor;
+  if (dialect.global_is == GlobalIs::amax) manifest["global_divisor"] = global_divisor(m.spec);
   if (!m.provenance.input_sha256.empty()) manifest["provenance"]["input_sha256"] = m.provenance.input_sha256;
   return manifest.dump();
 }
@@ -214,12 +247,13 @@ Manifest parse_manifest(std::string_view text, const std::string& file, const st
   Manifest manifest;
   manifest.spec.dialect = &read_dialect(fields);
   manifest.spec.block = read_block(fields);
-  fields.expect("scale_format", scale_format);
   if (fields.has("global_block_cols"))
     fields.refuse("global_block_cols", "none, for one-level or tensor-wide scales", "it");
   manifest.layout = read_layout(fields);
   read_options(fields.object("options"), manifest);
   read_shape(fields, manifest);
+  if (manifest.spec.dialect->global_is == GlobalIs::amax)
+    fields.integer("global_divisor", global_divisor(manifest.spec), global_divisor(manifest.spec));
   manifest.provenance = read_provenance(fields.object("provenance"));
   try {
     validate(manifest.spec);

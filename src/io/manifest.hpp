@@ -10,6 +10,7 @@ namespace nvfp4::io {
 /// What the manifest of a quantized tensor says.
 struct Manifest {
   QuantizeSpec spec;
+  Dtype dtype = Dtype::fp32;        ///< of the input
   std::int64_t rows = 0, cols = 0;  ///< of one expert, in a stack
   std::int64_t experts = 0;         ///< 0: one matrix
   ScaleLayout layout = ScaleLayout::linear;

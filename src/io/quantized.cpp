@@ -67,7 +67,7 @@ void check_swizzled(const ArrayFile& file, const std::string& name, const Quanti
 }  // namespace
 
 std::string manifest_json(const QuantizedFile& q) {
-  return to_json({q.rows.spec, q.rows.rows, q.rows.cols, 0, q.layout, q.options, q.provenance});
+  return to_json({q.rows.spec, q.rows.dtype, q.rows.rows, q.rows.cols, 0, q.layout, q.options, q.provenance});
 }
 
 void write_quantized(const std::string& path, const QuantizedFile& q, Overwrite overwrite) {
@@ -97,12 +97,14 @@ QuantizedFile read_quantized(const ArrayFile& file, std::string_view prefix) {
         .refuse("one matrix", "a stack of " + std::to_string(manifest.experts) + " experts");
   QuantizedFile q;
   q.rows = read_tensor(file, prefix, manifest.spec, manifest.rows, manifest.cols);
+  q.rows.dtype = manifest.dtype;
   q.layout = manifest.layout;
   q.options = std::move(manifest.options);
   q.provenance = std::move(manifest.provenance);
   check_swizzled(file, before + "scales_swizzled", q);
   if (file.contains(before + "col_packed"))
     q.columns = read_tensor(file, before + "col_", manifest.spec, manifest.cols, manifest.rows);
+  if (q.columns) q.columns->dtype = manifest.dtype;
   return q;
 }
 

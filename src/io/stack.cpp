@@ -91,8 +91,8 @@ void read_experts(const ArrayFile& file, const Form& form, QuantizedStack& stack
 
 std::string manifest_json(const QuantizedStack& stack) {
   const Form form = form_of(stack);
-  return to_json({form.expert.spec, form.expert.rows, form.expert.cols, form.experts, stack.layout,
-                  stack.options, stack.provenance});
+  return to_json({form.expert.spec, form.expert.dtype, form.expert.rows, form.expert.cols, form.experts,
+                  stack.layout, stack.options, stack.provenance});
 }
 
 void write_quantized(const std::string& path, const QuantizedStack& stack, Overwrite overwrite) {
@@ -119,6 +119,7 @@ QuantizedStack read_stack(const ArrayFile& file) {
   if (manifest.experts == 0) file.read("manifest").refuse("a stack of experts", "one matrix");
   Form form{{}, manifest.experts, manifest.layout};
   form.expert.spec = manifest.spec;
+  form.expert.dtype = manifest.dtype;
   form.expert.rows = manifest.rows;
   form.expert.cols = manifest.cols;
   QuantizedStack stack{{}, manifest.layout, std::move(manifest.options), std::move(manifest.provenance)};

@@ -17,6 +17,9 @@ struct Codes {
   Codes() = default;
   explicit Codes(int x) : v(_mm256_set1_epi32(x)) {}
   explicit Codes(__m256i v) : v(v) {}
+  static Codes load(const std::uint32_t* codes) {
+    return Codes(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
+  }
   void store_bytes(std::uint8_t* out) const {
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
@@ -58,6 +61,7 @@ struct F32 {
 
   static void store_packed(const Codes* codes, std::uint8_t* out);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
+  static F32 e2m1_value(Codes);
 
  private:
   static __m128i load128(const void* x) { return _mm_loadu_si128(static_cast<const __m128i*>(x)); }
@@ -73,17 +77,40 @@ struct E4M3Scales {
 Codes operator|(Codes a, Codes b) { return Codes(_mm256_or_si256(a.v, b.v)); }
 F32 operator*(F32 a, F32 b) { return F32(_mm256_mul_ps(a.v, b.v)); }
 F32 operator/(F32 a, F32 b) { return F32(_mm256_div_ps(a.v, b.v)); }
+F32 operator+(F32 a, F32 b) { return F32(_mm256_add_ps(a.v, b.v)); }
+F32 operator-(F32 a, F32 b) { return F32(_mm256_sub_ps(a.v, b.v)); }
+F32 abs(F32 a) { return F32(_mm256_andnot_ps(_mm256_set1_ps(-0.f), a.v)); }
+Mask operator<(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
+Mask has_sign(F32 a) { return {a.v}; }  // vblendvps looks at sign bits alone
 Mask operator==(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
 Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.m, b.m)}; }
 Mask is_nan(F32 a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }
 bool any(Mask a) { return _mm256_movemask_ps(a.m) != 0; }
+bool any_nan(F32 a) { return any(is_nan(a)); }
 F32 select(Mask m, F32 x, F32 y) { return F32(_mm256_blendv_ps(y.v, x.v, m.m)); }
 Codes select(Mask m, Codes x, Codes y) {
-  return Codes(_mm256_blendv_epi8(y.v, x.v, _mm256_castps_si256(m.m)));
+  return Codes(
+      _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(y.v), _mm256_castsi256_ps(x.v), m.m)));
 }
 // vminps returns its second operand where either is NaN.
 F32 min_num(F32 a, F32 bound) { return F32(_mm256_min_ps(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(_mm256_min_ps(bound.v, a.v)); }
+F32 max_nan(F32 a, F32 bound) { return F32(_mm256_max_ps(bound.v, a.v)); }
+
+F32 ftz(F32 a) {
+  const __m256 sign = _mm256_and_ps(a.v, _mm256_set1_ps(-0.f));
+  return F32(_mm256_blendv_ps(a.v, sign, (abs(a) < F32(0x1p-126f)).m));
+}
+
+/// RNE at bit 16 of the pattern; a carry out of the mantissa moves up a binade, at the end to Inf.
+F32 to_bf16(F32 a) {
+  const __m256i bits = _mm256_castps_si256(a.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+  const __m256 rounded =
+      _mm256_castsi256_ps(_mm256_and_si256(sum, _mm256_set1_epi32(static_cast<int>(0xFFFF0000))));
+  return select(is_nan(a), F32(__builtin_nanf("")), F32(rounded));
+}
 
 Codes negative(F32 y) {
   const __m256 below = _mm256_cmp_ps(y.v, _mm256_setzero_ps(), _CMP_LT_OQ);
@@ -227,14 +254,18 @@ void F32::store_packed(const Codes* codes, std::uint8_t* out) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16), _mm_unpackhi_epi16(outer, inner));
 }
 
+/// In the low four bits of each lane; higher bits are ignored.
+F32 F32::e2m1_value(Codes code) {
+  const __m256 magnitude = _mm256_permutevar8x32_ps(_mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6), code.v);
+  const __m256i sign = _mm256_slli_epi32(_mm256_srli_epi32(code.v, 3), 31);
+  return F32(_mm256_or_ps(magnitude, _mm256_castsi256_ps(sign)));
+}
+
 F32 F32::e2m1_values(const std::uint8_t* packed, int part) {
   int eight;
   std::memcpy(&eight, packed + 4 * part, 4);
   const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-  const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(eight), shifts);
-  const __m256 magnitude = _mm256_permutevar8x32_ps(_mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6), code);
-  const __m256i sign = _mm256_slli_epi32(_mm256_srli_epi32(code, 3), 31);
-  return F32(_mm256_or_ps(magnitude, _mm256_castsi256_ps(sign)));
+  return e2m1_value(Codes(_mm256_srlv_epi32(_mm256_set1_epi32(eight), shifts)));
 }
 
 }  // namespace

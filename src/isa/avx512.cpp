@@ -17,6 +17,7 @@ struct Codes {
   Codes() = default;
   explicit Codes(int x) : v(_mm512_set1_epi32(x)) {}
   explicit Codes(__m512i v) : v(v) {}
+  static Codes load(const std::uint32_t* codes) { return Codes(_mm512_loadu_si512(codes)); }
   void store_bytes(std::uint8_t* out) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(v));
   }
@@ -56,6 +57,7 @@ struct F32 {
 
   static void store_packed(const Codes* codes, std::uint8_t* out);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
+  static F32 e2m1_value(Codes);
 
  private:
   static __m256i load256(const void* x) { return _mm256_loadu_si256(static_cast<const __m256i*>(x)); }
@@ -71,15 +73,33 @@ struct E4M3Scales {
 Codes operator|(Codes a, Codes b) { return Codes(_mm512_or_si512(a.v, b.v)); }
 F32 operator*(F32 a, F32 b) { return F32(_mm512_mul_ps(a.v, b.v)); }
 F32 operator/(F32 a, F32 b) { return F32(_mm512_div_ps(a.v, b.v)); }
+F32 operator+(F32 a, F32 b) { return F32(_mm512_add_ps(a.v, b.v)); }
+F32 operator-(F32 a, F32 b) { return F32(_mm512_sub_ps(a.v, b.v)); }
+F32 abs(F32 a) { return F32(_mm512_abs_ps(a.v)); }
+Mask operator<(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+Mask has_sign(F32 a) { return {_mm512_movepi32_mask(_mm512_castps_si512(a.v))}; }
 Mask operator==(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 Mask operator|(Mask a, Mask b) { return {static_cast<__mmask16>(a.m | b.m)}; }
 Mask is_nan(F32 a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
 bool any(Mask a) { return a.m != 0; }
+bool any_nan(F32 a) { return any(is_nan(a)); }
 F32 select(Mask m, F32 x, F32 y) { return F32(_mm512_mask_blend_ps(m.m, y.v, x.v)); }
 Codes select(Mask m, Codes x, Codes y) { return Codes(_mm512_mask_blend_epi32(m.m, y.v, x.v)); }
 // vminps returns its second operand where either is NaN.
 F32 min_num(F32 a, F32 bound) { return F32(_mm512_min_ps(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(_mm512_min_ps(bound.v, a.v)); }
+F32 max_nan(F32 a, F32 bound) { return F32(_mm512_max_ps(bound.v, a.v)); }
+
+F32 ftz(F32 a) { return select(abs(a) < F32(0x1p-126f), F32(_mm512_and_ps(a.v, _mm512_set1_ps(-0.f))), a); }
+
+/// See avx2.cpp.
+F32 to_bf16(F32 a) {
+  const __m512i bits = _mm512_castps_si512(a.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+  const __m512i rounded = _mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)));
+  return select(is_nan(a), F32(__builtin_nanf("")), F32(_mm512_castsi512_ps(rounded)));
+}
 
 Codes negative(F32 y) {
   return Codes(_mm512_maskz_set1_epi32(_mm512_cmp_ps_mask(y.v, _mm512_setzero_ps(), _CMP_LT_OQ), 8));
@@ -221,14 +241,19 @@ void F32::store_packed(const Codes* codes, std::uint8_t* out) {
   _mm512_storeu_si512(out, _mm512_permutexvar_epi16(_mm512_load_si512(order), packed));
 }
 
+/// In the low four bits of each lane; higher bits are ignored.
+F32 F32::e2m1_value(Codes code) {
+  const __m512 values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
+  return F32(_mm512_permutexvar_ps(code.v, values));
+}
+
 F32 F32::e2m1_values(const std::uint8_t* packed, int) {
   std::uint64_t all;
   std::memcpy(&all, packed, 8);
   const __m512i halves =
       _mm512_mask_set1_epi32(_mm512_set1_epi32(static_cast<int>(all)), 0xFF00, static_cast<int>(all >> 32));
   const __m512i shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-  const __m512 values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
-  return F32(_mm512_permutexvar_ps(_mm512_srlv_epi32(halves, shifts), values));
+  return e2m1_value(Codes(_mm512_srlv_epi32(halves, shifts)));
 }
 
 }  // namespace

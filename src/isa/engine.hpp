@@ -1,7 +1,7 @@
 #pragma once
 #include <cstring>
 
-#include "isa.hpp"
+#include "lanewise.hpp"
 
 /// The quantizer's inner loops, generic over F: `F::lanes` FP32 numbers with the primitives of
 /// nvfp4/arithmetic.hpp and the moves listed in avx512.cpp. Files of several instruction sets include this,
@@ -43,7 +43,7 @@ struct Engine {
     maxima.store(amax);
     for (int b = 0; b < lanes; ++b)
       if (__builtin_isnan(amax[b]))
-        amax[b] = D::nan_in_amax ? __builtin_nanf("") : amax_without_nan(x + 16 * b, stride, rows);
+        amax[b] = D::info.nan_in_block_amax ? __builtin_nanf("") : amax_without_nan(x + 16 * b, stride, rows);
     return F::load(amax);
   }
 
@@ -54,32 +54,70 @@ struct Engine {
     return any(is_nan(maxima)) ? settle_nan<D>(maxima, x, stride, rows) : maxima;
   }
 
+  /// A column of `lanes` blocks side by side, for dialects that ask for elements: +0 beyond the matrix.
+  template <class T>
+  struct Elements {
+    const T* x;
+    std::int64_t stride, rows_here;
+    int rows;
+    F operator()(int r, int j) const { return r < rows_here ? gather<F>(x + r * stride + j) : F(0); }
+  };
+
+  template <class D, class T, class Tensor>
+  static BlockScale<F> block_scale(const T* x, const QuantizeTask& t, const Tensor& tensor) {
+    F largest = block_maxima<D>(x, t.x_stride, t.rows);
+    if constexpr (D::info.block_cols == 32) largest = pair_maxima(largest);
+    if constexpr (requires(const Elements<T>& elements) { D::block(largest, tensor, elements); })
+      return D::block(largest, tensor, Elements<T>{x, t.x_stride, t.rows, t.setting.block.rows});
+    else
+      return D::block(largest, tensor);
+  }
+
+  /// In both lanes of each pair, the larger; NaN, whose bits are the largest, poisons.
+  static F pair_maxima(F maxima) {
+    float lane[lanes];
+    maxima.store(lane);
+    for (int i = 0; i < lanes; i += 2)
+      if (!(lane[i] >= lane[i + 1]) && lane[i] == lane[i])
+        lane[i] = lane[i + 1];
+      else
+        lane[i + 1] = lane[i];
+    return F::load(lane);
+  }
+
   /// Phase 1: block scales of `blocks` (a multiple of 16) blocks.
-  template <class D, class T>
-  static void block_scales(const QuantizeTask& t, std::int64_t blocks, float* encode, std::uint8_t* scales) {
-    const auto tensor = D::tensor(F(t.amax));
+  template <class D, class T, class Tensor>
+  static void block_scales(const QuantizeTask& t, const Tensor& tensor, std::int64_t blocks, float* encode,
+                           std::uint8_t* scales) {
     const T* next = row<T>(t, 0, t.cols);
     for (std::int64_t b = 0; b < blocks; b += lanes) {
       prefetch<lanes / 2>(next + 8 * b);
-      const auto scale = D::block(block_maxima<D>(row<T>(t, 0, 16 * b), t.x_stride, t.rows), tensor);
+      const auto scale = block_scale<D>(row<T>(t, 0, 16 * b), t, tensor);
       scale.encode.store(encode + b);
       scale.code.store_bytes(scales + b);
     }
   }
 
   /// The codes of as many blocks as one packed store takes.
-  template <class D, class T>
-  static void pack_blocks(const T* x, const float* encode, std::uint8_t* out) {
+  template <class D, class T, class Tensor>
+  static void pack_blocks(const T* x, const float* encode, const Tensor& tensor, std::uint8_t* out) {
     Code codes[F::packed_blocks * parts];
 #pragma GCC unroll 8
     for (int b = 0; b < F::packed_blocks; ++b) {
       const F scale(encode[b]);
 #pragma GCC unroll 4
       for (int p = 0; p < parts; ++p)
-        codes[parts * b + p] = D::element(F::load(x + 16 * b + lanes * p), scale);
+        codes[parts * b + p] = D::element(F::load(x + 16 * b + lanes * p), scale, tensor);
     }
-    F::store_packed(codes, out);
+    if constexpr (D::info.element == Format::e2m1)
+      F::store_packed(codes, out);
+    else
+      for (const Code& code : codes) code.store_bytes(out), out += lanes;
   }
+
+  /// Bytes of codes that 16 elements take.
+  template <class D>
+  static constexpr int code_bytes = D::info.element == Format::e2m1 ? 8 : 16;
 
   /// Both phases for columns that are a multiple of `group`. Scales before codes: one phase would wait for
   /// the chain maximum, division, broadcast at every block. Phase 2 asks for the next chunk's cache lines.
@@ -88,16 +126,26 @@ struct Engine {
     float encode[chunk / 16];
     std::uint8_t scales[chunk / 16];
     const std::int64_t blocks = t.cols / 16;
-    block_scales<D, T>(t, blocks, encode, scales);
+    const auto tensor = D::tensor(F(t.amax), t.setting);
+    block_scales<D, T>(t, tensor, blocks, encode, scales);
+    const std::int64_t stored = keep_one_a_block<D>(scales, blocks);
     for (std::int64_t r = 0; r < t.rows; ++r) {
-      std::memcpy(t.scales + r * t.scales_stride, scales, static_cast<std::size_t>(blocks));
+      std::memcpy(t.scales + r * t.scales_stride, scales, static_cast<std::size_t>(stored));
       const T* x = row<T>(t, r, 0);
       std::uint8_t* codes = t.codes + r * t.codes_stride;
       for (std::int64_t b = 0; b < blocks; b += F::packed_blocks) {
         prefetch<F::packed_blocks / 2>(x + t.cols + 8 * (blocks + b));
-        pack_blocks<D>(x + 16 * b, encode + b, codes + 8 * b);
+        pack_blocks<D>(x + 16 * b, encode + b, tensor, codes + code_bytes<D> * b);
       }
     }
+  }
+
+  /// A block of 32 has its scale twice, one for each 16 of its elements.
+  template <class D>
+  static std::int64_t keep_one_a_block(std::uint8_t* scales, std::int64_t sixteens) {
+    constexpr int each = D::info.block_cols / 16;
+    for (std::int64_t b = 0; each > 1 && b < sixteens / each; ++b) scales[b] = scales[each * b];
+    return sixteens / each;
   }
 
   /// The lines of `blocks` blocks. The address may lie beyond the tensor: a prefetch never faults.
@@ -111,23 +159,37 @@ struct Engine {
   template <class D, class T>
   static void tail(const QuantizeTask& t) {
     T x[16 * group] = {};
-    std::uint8_t codes[16 * group / 2], scales[16 * group / 16];
+    std::uint8_t codes[16 * group], scales[16 * group / 16];
+    constexpr std::int64_t codes_stride = group / 16 * code_bytes<D>,
+                           scales_stride = group / D::info.block_cols;
     for (std::int64_t r = 0; r < t.rows; ++r)
       std::memcpy(x + r * group, row<T>(t, r, 0), static_cast<std::size_t>(t.cols) * sizeof(T));
-    whole_groups<D, T>({x, group, t.rows, group, t.amax, codes, group / 2, scales, group / 16});
-    const std::int64_t blocks = (t.cols + 15) / 16;
+    QuantizeTask copy = t;
+    copy.x = x;
+    copy.x_stride = copy.cols = group;
+    copy.codes = codes;
+    copy.codes_stride = codes_stride;
+    copy.scales = scales;
+    copy.scales_stride = scales_stride;
+    whole_groups<D, T>(copy);
+    const std::int64_t blocks = (t.cols + D::info.block_cols - 1) / D::info.block_cols;
+    const std::int64_t bytes = blocks * (D::info.block_cols / 16) * code_bytes<D>;
     for (std::int64_t r = 0; r < t.rows; ++r) {
-      std::memcpy(t.codes + r * t.codes_stride, codes + r * (group / 2),
-                  static_cast<std::size_t>(8 * blocks));
-      std::memcpy(t.scales + r * t.scales_stride, scales + r * (group / 16),
+      std::memcpy(t.codes + r * t.codes_stride, codes + r * codes_stride, static_cast<std::size_t>(bytes));
+      std::memcpy(t.scales + r * t.scales_stride, scales + r * scales_stride,
                   static_cast<std::size_t>(blocks));
-      clear_pad(t.codes + r * t.codes_stride, t.cols);
+      clear_pad<D>(t.codes + r * t.codes_stride, t.cols);
     }
   }
 
   /// A dialect may give +0 another code than 0 (its scale may be NaN); pad codes are 0 by the contract.
+  template <class D>
   static void clear_pad(std::uint8_t* codes, std::int64_t cols) {
-    for (std::int64_t j = cols; j % 16; ++j) codes[j / 2] &= static_cast<std::uint8_t>(j % 2 ? 0x0F : 0xF0);
+    for (std::int64_t j = cols; j % D::info.block_cols; ++j)
+      if constexpr (D::info.element == Format::e2m1)
+        codes[j / 2] &= static_cast<std::uint8_t>(j % 2 ? 0x0F : 0xF0);
+      else
+        codes[j] = 0;
   }
 
   template <class D, class T>
@@ -137,32 +199,53 @@ struct Engine {
     main.cols = whole;
     rest.cols = t.cols - whole;
     rest.x = row<T>(t, 0, whole);
-    rest.codes += whole / 2;
-    rest.scales += whole / 16;
+    rest.codes += whole / 16 * code_bytes<D>;
+    rest.scales += whole / D::info.block_cols;
     if (main.cols) whole_groups<D, T>(main);
     if (rest.cols) tail<D, T>(rest);
   }
 
   /// Exponent and mantissa in FP32's places, then the bias difference of 2^120; exact, subnormals included.
   static float e4m3_value(std::uint8_t code) {
-    const float magnitude =
-        __builtin_bit_cast(float, static_cast<std::uint32_t>(code & 0x7F) << 20) * 0x1p120f;
-    const float value = (code & 0x7F) == 0x7F ? __builtin_nanf("") : magnitude;
-    return code & 0x80 ? -value : value;
+    const float magnitude = Lane<F>::e4m3_value(code & 0x7F);
+    return code & 0x80 ? -magnitude : magnitude;
+  }
+
+  template <class D>
+  static F element_values(const std::uint8_t* codes, int part) {
+    if constexpr (D::info.element == Format::e2m1) return F::e2m1_values(codes, part);
+    float values[lanes];
+    for (int i = 0; i < lanes; ++i) values[i] = e4m3_value(codes[lanes * part + i]);
+    return F::load(values);
   }
 
   template <class D>
   static void dequantize(const DequantizeTask& t) {
     const F global(t.global);
     for (std::int64_t j = 0; j < t.cols; j += 16) {
-      const F scale(e4m3_value(t.scales[j / 16]));
+      const std::uint8_t code = t.scales[j / D::info.block_cols];
+      const F scale(D::info.scale == Format::e8m0 ? Lane<F>::e8m0_value(code) : e4m3_value(code));
+      const std::uint8_t* codes = t.codes + j / 16 * code_bytes<D>;
       float values[16];
       for (int p = 0; p < parts; ++p) {
-        const F value = D::dequantize(F::e2m1_values(t.codes + j / 2, p), scale, global);
+        const F value = D::dequantize(element_values<D>(codes, p), scale, global, t.setting);
         select(is_nan(value), F(__builtin_nanf("")), value).store(values + lanes * p);
       }
       const std::int64_t count = t.cols - j < 16 ? t.cols - j : 16;
       std::memcpy(t.out + j, values, static_cast<std::size_t>(count) * 4);
+    }
+  }
+
+  /// What the dialect keeps of a tensor whose amax this is.
+  template <class D>
+  static float global(float amax, const Setting& setting) {
+    if constexpr (D::info.global_is == GlobalIs::none)
+      return 1;
+    else {
+      const F kept = D::tensor(F(amax), setting).global;
+      float lane[lanes];
+      select(is_nan(kept), F(__builtin_nanf("")), kept).store(lane);
+      return lane[0];
     }
   }
 
@@ -171,6 +254,7 @@ struct Engine {
       .quantize = Dialects::table([]<class D>(D) -> std::array<void (*)(const QuantizeTask&), 3> {
         return {quantize<D, float>, quantize<D, Bf16>, quantize<D, Fp16>};
       }),
+      .global = Dialects::table([]<class D>(D) { return global<D>; }),
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
   };
 };

@@ -27,10 +27,11 @@ struct QuantizeTask {
   std::int64_t x_stride;
   std::int64_t rows, cols;
   float amax;           ///< of the tensor, or of the row that has its own
-  std::uint8_t* codes;  ///< ceil(cols / 16) * 8 bytes a row, `codes_stride` apart
+  std::uint8_t* codes;  ///< whole blocks of bytes a row, `codes_stride` apart
   std::int64_t codes_stride;
-  std::uint8_t* scales;  ///< ceil(cols / 16) bytes a row, `scales_stride` apart
+  std::uint8_t* scales;  ///< a byte a block, `scales_stride` apart
   std::int64_t scales_stride;
+  Setting setting;
 };
 
 /// One row.
@@ -40,6 +41,7 @@ struct DequantizeTask {
   std::int64_t cols;
   float global;
   float* out;
+  Setting setting;
 };
 
 constexpr std::size_t dialect_count = Dialects::infos.size();
@@ -49,6 +51,8 @@ struct Table {
   /// The largest |x| as bits of the storage type, sign cleared: larger than Inf's where there is a NaN.
   std::array<std::uint32_t (*)(const void* x, std::int64_t count), 3> amax_bits;
   std::array<std::array<void (*)(const QuantizeTask&), 3>, dialect_count> quantize;
+  /// What a dialect keeps of a tensor's amax.
+  std::array<float (*)(float amax, const Setting&), dialect_count> global;
   std::array<void (*)(const DequantizeTask&), dialect_count> dequantize;
 };
 

@@ -45,6 +45,7 @@ struct Codes {
   Codes() = default;
   explicit Codes(int x) : v(Ints{} + x) {}
   explicit Codes(Ints v) : v(v) {}
+  static Codes load(const std::uint32_t* codes) { return Codes(load_vector<Ints>(codes)); }
   void store_bytes(std::uint8_t* out) const {
     const auto wide = __builtin_bit_cast(Longs, v);
     const Longs two = wide | wide >> 24;
@@ -85,6 +86,7 @@ struct F32 {
 
   static void store_packed(const Codes* codes, std::uint8_t* out);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
+  static F32 e2m1_value(Codes);
 
  private:
   static Ints upper_halves(const void* four_halves);
@@ -101,6 +103,11 @@ struct E4M3Scales {
 Codes operator|(Codes a, Codes b) { return Codes(a.v | b.v); }
 F32 operator*(F32 a, F32 b) { return F32(a.v * b.v); }
 F32 operator/(F32 a, F32 b) { return F32(a.v / b.v); }
+F32 operator+(F32 a, F32 b) { return F32(a.v + b.v); }
+F32 operator-(F32 a, F32 b) { return F32(a.v - b.v); }
+F32 abs(F32 a) { return F32(floats(ints(a.v) & 0x7FFFFFFF)); }
+Mask operator<(F32 a, F32 b) { return {a.v < b.v}; }
+Mask has_sign(F32 a) { return {ints(a.v) >> 31}; }
 Mask operator==(F32 a, F32 b) { return {a.v == b.v}; }
 Mask operator|(Mask a, Mask b) { return {a.m | b.m}; }
 Mask is_nan(F32 a) { return {a.v != a.v}; }
@@ -108,10 +115,24 @@ bool any(Mask a) {
   const auto wide = __builtin_bit_cast(Longs, a.m);
   return (wide[0] | wide[1]) != 0;
 }
+bool any_nan(F32 a) { return any(is_nan(a)); }
 F32 select(Mask m, F32 x, F32 y) { return F32(floats(blend(m.m, ints(x.v), ints(y.v)))); }
 Codes select(Mask m, Codes x, Codes y) { return Codes(blend(m.m, x.v, y.v)); }
 F32 min_num(F32 a, F32 bound) { return F32(least(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(least(bound.v, a.v)); }
+F32 max_nan(F32 a, F32 bound) { return F32(greatest(bound.v, a.v)); }
+
+F32 ftz(F32 a) {
+  const Ints sign = ints(a.v) & static_cast<std::int32_t>(0x80000000);
+  return select(abs(a) < F32(0x1p-126f), F32(floats(sign)), a);
+}
+
+/// See avx2.cpp.
+F32 to_bf16(F32 a) {
+  const Ints bits = ints(a.v);
+  const Ints rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) & static_cast<std::int32_t>(0xFFFF0000);
+  return select(is_nan(a), F32(__builtin_nanf("")), F32(floats(rounded)));
+}
 Codes negative(F32 y) { return Codes((y.v < Floats{}) & 8); }
 
 struct Rounded {
@@ -271,10 +292,16 @@ void F32::store_packed(const Codes* codes, std::uint8_t* out) {
   std::memcpy(out, &packed, 16);
 }
 
+constexpr float e2m1_table[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+
+F32 F32::e2m1_value(Codes code) {
+  const auto value = [&](int lane) { return e2m1_table[code.v[lane] & 15]; };
+  return F32(Floats{value(0), value(1), value(2), value(3)});
+}
+
 F32 F32::e2m1_values(const std::uint8_t* packed, int part) {
-  constexpr float value[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
   const std::uint8_t* two = packed + 2 * part;
-  return F32(Floats{value[two[0] & 15], value[two[0] >> 4], value[two[1] & 15], value[two[1] >> 4]});
+  return e2m1_value(Codes(Ints{two[0], two[0] >> 4, two[1], two[1] >> 4}));
 }
 
 }  // namespace

@@ -4,9 +4,21 @@
 #include <span>
 #include <string_view>
 
+#include <nvfp4/dialects/auto_round.hpp>
+#include <nvfp4/dialects/compressed_tensors.hpp>
+#include <nvfp4/dialects/cutlass.hpp>
+#include <nvfp4/dialects/flashinfer.hpp>
+#include <nvfp4/dialects/fouroversix.hpp>
+#include <nvfp4/dialects/ggml.hpp>
+#include <nvfp4/dialects/jax.hpp>
+#include <nvfp4/dialects/mlx.hpp>
+#include <nvfp4/dialects/modelopt.hpp>
+#include <nvfp4/dialects/mx.hpp>
 #include <nvfp4/dialects/paper.hpp>
 #include <nvfp4/dialects/te.hpp>
 #include <nvfp4/dialects/te_ref.hpp>
+#include <nvfp4/dialects/torchao.hpp>
+#include <nvfp4/dialects/vllm.hpp>
 
 namespace nvfp4 {
 
@@ -22,7 +34,18 @@ struct DialectList {
 };
 
 /// Every dialect there is. Adding one is a file in this folder and a name in this line.
-using Dialects = DialectList<dialects::te, dialects::te_ref, dialects::paper>;
+using Dialects =
+    DialectList<dialects::te, dialects::te_rht_fused, dialects::te_fast_math, dialects::te_4over6,
+                dialects::te_fsdp, dialects::te_ref, dialects::te_ref_4over6, dialects::vllm,
+                dialects::flashinfer, dialects::flashinfer_exact, dialects::flashinfer_per_token,
+                dialects::trtllm, dialects::cutlass_epilogue, dialects::cutlass_epilogue_host,
+                dialects::cudnn, dialects::vllm_emulation, dialects::flashinfer_ref, dialects::auto_round,
+                dialects::compressed_tensors, dialects::modelopt, dialects::modelopt_static,
+                dialects::modelopt_onnx, dialects::torchao, dialects::torchao_single_level,
+                dialects::fouroversix_static6, dialects::fouroversix_static4, dialects::fouroversix_mse,
+                dialects::fouroversix_mae, dialects::fouroversix_absmax, dialects::jax, dialects::mlx,
+                dialects::mlx_single_level, dialects::ggml, dialects::paper, dialects::mxfp4_floor,
+                dialects::mxfp4_ceil, dialects::mxfp4_nearest, dialects::mxfp8_floor, dialects::mxfp8_ceil>;
 
 inline std::span<const Dialect* const> all_dialects() { return Dialects::infos; }
 

@@ -6,7 +6,7 @@ namespace nvfp4::dialects {
 /// "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149), appendix B, equations 1 to 6, with
 /// te's edges, on which the paper is silent. It divides the block amax by 6 before the tensor's scale
 /// meets it; te folds 1/6 into that scale, and one block in eighty of some BF16 tensors tells them apart.
-struct paper {
+struct paper : te {
   static constexpr Dialect info{
       .name = "paper",
       .version = "2509.25149",
@@ -15,20 +15,6 @@ struct paper {
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
   };
-  static constexpr bool nan_in_amax = te::nan_in_amax;
-
-  template <class F>
-  struct Tensor {
-    F encode;  ///< s_enc, eq. 1
-    F decode;  ///< s_dec = 1 / s_enc
-  };
-
-  template <class F>
-  static Tensor<F> tensor(F amax) {
-    F encode = min_num(F(2688) / amax, F(flt_max));
-    encode = select((amax == F(0)) | (encode == F(0)), F(1), encode);
-    return {encode, F(1) / encode};
-  }
 
   template <class F>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
@@ -37,13 +23,8 @@ struct paper {
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode) {
-    return te::element(x, encode);
-  }
-
-  template <class F>
-  static F dequantize(F element, F scale, F amax) {
-    return element * (scale * tensor(amax).decode);
+  static F dequantize(F element, F scale, F amax, const Setting& setting) {
+    return element * (scale * tensor(amax, setting).decode);
   }
 };
 

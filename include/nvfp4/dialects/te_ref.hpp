@@ -1,6 +1,5 @@
 #pragma once
-#include <nvfp4/arithmetic.hpp>
-#include <nvfp4/dialect.hpp>
+#include <nvfp4/dialects/four_over_six.hpp>
 
 namespace nvfp4::dialects {
 
@@ -15,20 +14,23 @@ struct te_ref {
       .evidence = "golden",
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
-  };
-  static constexpr bool nan_in_amax = true;
-
-  template <class F>
-  struct Tensor {
-    F multiplier;  ///< S * FP32(1/6)
-    F decode;      ///< D = 1 / S
+      .nan_in_tensor_amax = true,
+      .nan_in_block_amax = true,
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax) {
-    F encode = min_nan(F(2688) / amax, F(flt_max));
-    encode = select(encode == F(0), F(1), encode);  // an infinite amax; zero has become flt_max
-    return {encode * F(one_sixth), F(1) / encode};
+  using Tensor = te::Tensor<F>;
+
+  /// 1 for an infinite amax; a zero amax gives FLT_MAX.
+  template <class F>
+  static F encode_scale(F amax, float numerator) {
+    const F encode = min_nan(F(numerator) / amax, F(flt_max));
+    return select(encode == F(0), F(1), encode);
+  }
+
+  template <class F>
+  static Tensor<F> tensor(F amax, const Setting&) {
+    return te::of_encode(amax, encode_scale(amax, 2688));
   }
 
   template <class F>
@@ -38,15 +40,68 @@ struct te_ref {
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode) {
-    using Code = typename F::Code;
-    const F y = x * encode;
-    return select(is_nan(y), Code(0), e2m1_magnitude(y) | negative(y));
+  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+    return e2m1_by_comparison(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F amax) {
+  static F dequantize(F element, F scale, F amax, const Setting&) {
     return element * (scale * (amax / F(2688)));
+  }
+};
+
+/// The same with nvfp4_use_4over6.
+struct te_ref_4over6 {
+  static constexpr Dialect info{
+      .name = "te_ref_4over6",
+      .version = te_ref::info.version,
+      .source = te_ref::info.source,
+      .evidence = "golden",
+      .global_is = GlobalIs::amax,
+      .global_divisor = 2688,
+      .nan_in_tensor_amax = true,
+      .nan_in_block_amax = true,
+      .four_over_six = true,
+  };
+
+  static constexpr bool adds_halves = false;
+
+  template <class F>
+  using Tensor = four_over_six::Tensor<F>;
+  template <class F>
+  using Candidate = four_over_six::Candidate<F>;
+
+  template <class F>
+  static Tensor<F> tensor(F amax, const Setting& setting) {
+    const FourOverSix& options = setting.four_over_six;
+    const float numerator = 6.f * static_cast<float>(options.e4m3_max);
+    return four_over_six::of_encode(amax, te_ref::encode_scale(amax, numerator), options);
+  }
+
+  template <class F>
+  static Candidate<F> candidate(F base, const Tensor<F>& tensor) {
+    const auto scale = e4m3_satfinite(base);
+    return {scale.code, scale.value, min_nan(F(1) / (scale.value * tensor.decode), F(flt_max))};
+  }
+
+  template <class F>
+  static F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
+    return four_over_six::error_of(F::e2m1_value(element(x, c.encode, tensor)), x, c, tensor);
+  }
+
+  template <class F, class Elements>
+  static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
+    return four_over_six::choose<te_ref_4over6>(amax / F(6) * tensor.encode, tensor, x);
+  }
+
+  template <class F>
+  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+    return e2m1_by_comparison(x * encode);
+  }
+
+  template <class F>
+  static F dequantize(F element, F scale, F amax, const Setting& setting) {
+    return element * (scale * (amax / F(6.f * static_cast<float>(setting.four_over_six.e4m3_max))));
   }
 };
 

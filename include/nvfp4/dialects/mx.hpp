@@ -1,0 +1,75 @@
+#pragma once
+#include <nvfp4/arithmetic.hpp>
+
+namespace nvfp4::dialects {
+
+/// The OCP MX formats, the baselines: blocks of 32, a power of two for each, no second level. `rounding` says
+/// which power of two: at most amax (floor), so that nothing saturates (ceil), or the nearer by vLLM's rule,
+/// whose amax goes up from 1.75.
+template <Format element_format, Rounding rounding>
+struct mx {
+  static constexpr bool fp4 = element_format == Format::e2m1;
+  static constexpr float largest = fp4 ? 6 : 448;
+  static constexpr int largest_exponent = fp4 ? 2 : 8;  ///< of `largest`
+
+  template <class F>
+  struct Tensor {};
+
+  template <class F>
+  static Tensor<F> tensor(F, const Setting&) {
+    return {};
+  }
+
+  template <class F>
+  static BlockScale<F> block(F amax, const Tensor<F>&) {
+    const auto scale = rounding == Rounding::up ? e8m0(amax / F(largest), 0, rounding)
+                                                : e8m0(amax, -largest_exponent, rounding);
+    return {scale.code, scale.value};
+  }
+
+  template <class F>
+  static typename F::Code element(F x, F scale, const Tensor<F>&) {
+    using Code = typename F::Code;
+    const F y = x / scale;
+    if constexpr (fp4)
+      return e2m1_satfinite(y);
+    else
+      return e4m3_satfinite(abs(y)).code |
+             select(is_nan(y), Code(0), select(has_sign(y), Code(0x80), Code(0)));
+  }
+
+  template <class F>
+  static F dequantize(F element, F scale, F, const Setting&) {
+    return element * scale;
+  }
+
+  static constexpr Dialect record(std::string_view name) {
+    return {.name = name,
+            .version = "OCP MX 1.0",
+            .source = "OCP Microscaling Formats Specification 1.0, 6.3; NVIDIA rounds scales up",
+            .evidence = "documented; inferred: NaN poisons its block, a zero block has scale 2^-127",
+            .global_is = GlobalIs::none,
+            .nan_in_block_amax = true,
+            .block_cols = 32,
+            .element = element_format,
+            .scale = Format::e8m0};
+  }
+};
+
+struct mxfp4_floor : mx<Format::e2m1, Rounding::toward_zero> {
+  static constexpr Dialect info = record("mxfp4_floor");
+};
+struct mxfp4_ceil : mx<Format::e2m1, Rounding::up> {
+  static constexpr Dialect info = record("mxfp4_ceil");
+};
+struct mxfp4_nearest : mx<Format::e2m1, Rounding::ties_away> {
+  static constexpr Dialect info = record("mxfp4_nearest");
+};
+struct mxfp8_floor : mx<Format::e4m3, Rounding::toward_zero> {
+  static constexpr Dialect info = record("mxfp8_floor");
+};
+struct mxfp8_ceil : mx<Format::e4m3, Rounding::up> {
+  static constexpr Dialect info = record("mxfp8_ceil");
+};
+
+}  // namespace nvfp4::dialects
