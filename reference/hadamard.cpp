@@ -66,8 +66,8 @@ Matrix hadamard(MatrixView x, const Hadamard& h) {
     if (x.dtype == Dtype::fp32)
       out.f32()[i] = settled(Number(y));
     else
-      out.u16()[i] = static_cast<std::uint16_t>(
-          encode(y, {.format = format, .overflow = Overflow::special, .target = Target::torch}));
+      out.u16()[i] = static_cast<std::uint16_t>(encode(
+          settled(Number(y)), {.format = format, .overflow = Overflow::special, .target = Target::torch}));
   }
   return out;
 }

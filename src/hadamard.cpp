@@ -1,9 +1,10 @@
 #include "hadamard.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
-#include <cstring>
+#include <span>
 #include <stdexcept>
 
 #include <nvfp4/kernels.hpp>
@@ -42,9 +43,9 @@ float truncated(std::int64_t sum, int unit_exponent) {
   const int top = 63 - std::countl_zero(magnitude) + unit_exponent;
   const int ulp = std::max(top - 23, -149);
   const int shift = ulp - unit_exponent;
-  const std::uint64_t kept = shift > 0 ? magnitude >> std::min(shift, 63) : magnitude << -shift;
-  const double value = std::ldexp(static_cast<double>(kept), ulp);
-  return static_cast<float>(sum < 0 ? -value : value);
+  const std::uint64_t cut = shift > 0 ? magnitude >> std::min(shift, 63) : magnitude << -shift;
+  const auto kept = static_cast<std::int64_t>(cut);  // an integer: what is cut to zero is +0, of either sign
+  return static_cast<float>(std::ldexp(static_cast<double>(sum < 0 ? -kept : kept), ulp));
 }
 
 /// One step of the tensor core (tensorcore.md 7) over x(k) * (+-1/4): alignment to the largest exponent, 25
@@ -68,28 +69,31 @@ float tensor_core(const float* x, const Hadamard& h, int j) {
   return truncated(sum, top - fraction_bits);
 }
 
-template <Format F>
-std::uint16_t round_to(float y) {
-  const Edges edges{Layout<F>::last + 1,
-                    {F == Format::bf16 ? 0x7FC0u : 0x7E00u, F == Format::bf16 ? 0x7FC0u : 0x7E00u},
-                    0,
-                    0,
-                    0};
-  return static_cast<std::uint16_t>(
-      encode<F, Rounding::nearest_even>(std::bit_cast<std::uint32_t>(y), edges));
+Format format_of(Dtype dtype) { return dtype == Dtype::bf16 ? Format::bf16 : Format::fp16; }
+
+/// Elements [first, first + 16), widened.
+void load_group(MatrixView x, std::int64_t first, std::span<float, 16> group) {
+  if (x.dtype == Dtype::fp32) {
+    std::copy_n(static_cast<const float*>(x.data) + first, 16, group.begin());
+    return;
+  }
+  std::array<std::uint32_t, 16> codes;
+  std::copy_n(static_cast<const std::uint16_t*>(x.data) + first, 16, codes.begin());
+  decode(codes, format_of(x.dtype), group);
 }
 
-float widened(MatrixView x, std::int64_t i) {
-  if (x.dtype == Dtype::fp32) return static_cast<const float*>(x.data)[i];
-  const std::uint32_t code = static_cast<const std::uint16_t*>(x.data)[i];
-  return x.dtype == Dtype::bf16 ? decode<Format::bf16>(code) : decode<Format::fp16>(code);
-}
-
-void put(Matrix& out, std::int64_t i, float y) {
-  if (out.dtype == Dtype::fp32)
-    out.f32()[i] = std::isnan(y) ? std::bit_cast<float>(0x7FC00000u) : y;
-  else
-    out.u16()[i] = out.dtype == Dtype::bf16 ? round_to<Format::bf16>(y) : round_to<Format::fp16>(y);
+/// Rounded to the element type; every NaN as its default one.
+void store_group(std::span<float, 16> group, Matrix& out, std::int64_t first) {
+  for (float& y : group)
+    if (std::isnan(y)) y = std::bit_cast<float>(0x7FC00000u);
+  if (out.dtype == Dtype::fp32) {
+    std::ranges::copy(group, out.f32() + first);
+    return;
+  }
+  std::array<std::uint32_t, 16> codes;
+  encode(group, {.format = format_of(out.dtype), .overflow = Overflow::special, .target = Target::torch},
+         codes);
+  std::ranges::copy(codes, out.u16() + first);
 }
 
 }  // namespace
@@ -103,11 +107,12 @@ Matrix hadamard(MatrixView x, const Hadamard& h) {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)
     for (std::int64_t g = 0; g < groups; ++g) {
-      float group[16];
-      for (int k = 0; k < 16; ++k) group[k] = widened(x, 16 * g + k);
+      std::array<float, 16> in, transformed;
+      load_group(x, 16 * g, in);
       for (int j = 0; j < 16; ++j)
-        put(out, 16 * g + j,
-            h.sum == HadamardSum::fma_chain ? fma_chain(group, h, j) : tensor_core(group, h, j));
+        transformed[j] =
+            h.sum == HadamardSum::fma_chain ? fma_chain(in.data(), h, j) : tensor_core(in.data(), h, j);
+      store_group(transformed, out, 16 * g);
     }
   }
   return out;
