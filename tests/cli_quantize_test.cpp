@@ -126,6 +126,24 @@ TEST_CASE("cli quantize: options that are unknown or not built or contradict") {
   CHECK(in.folder.entries() == 1);
 }
 
+TEST_CASE(
+    "cli quantize: a transform is in the bytes and in the manifest, and refused where nothing would do it") {
+  const Input in(16, 32);
+  REQUIRE(run(in.quantize("plain.npz")).exit_code == 0);
+  REQUIRE(run(in.quantize("rht.npz") + Arguments{"--rht", "16"}).exit_code == 0);
+  const auto plain = nvfp4::io::read_quantized(in.folder / "plain.npz");
+  const auto rht = nvfp4::io::read_quantized(in.folder / "rht.npz");
+  CHECK((plain.rows.codes != rht.rows.codes));
+  CHECK((rht.options.at("rht") == nvfp4::io::Option(std::int64_t{16})));
+  CHECK((rht.options.at("rht_signs") == nvfp4::io::Option(std::string("te"))));
+  CHECK(plain.options.empty());
+  for (const char* beside : {"--experts", "--format"}) {
+    Arguments options{"--rht", "16", beside};
+    if (beside == std::string("--format")) options.push_back("modelopt");
+    CHECK(has(refusal(in.quantize("no.npz") + options), "--rht"));
+  }
+}
+
 TEST_CASE("cli quantize: what a producer refuses") {
   const Input in(37, 52);
   CHECK(has(refusal(in.quantize() + Arguments{"--producer", "te_ref_2d"}), "x.npy"));

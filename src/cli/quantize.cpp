@@ -37,6 +37,7 @@ std::map<std::string, io::Option> manifest_options(const Options& o) {
   std::map<std::string, io::Option> options;
   if (o.transpose) options["transpose"] = true;
   if (!o.profile.producer.empty()) options["producer"] = o.profile.producer;
+  if (o.profile.rht) options["rht"] = std::int64_t{o.profile.rht}, options["rht_signs"] = o.profile.rht_signs;
   return options;
 }
 
@@ -99,15 +100,15 @@ Outcome quantize_experts(const Options& o) {
 }
 
 void refuse_beside_experts(const CLI::App& app) {
-  for (const char* option :
-       {"--producer", "--columns", "--tensor-amax", "--transpose", "--format", "--include", "--exclude"})
+  for (const char* option : {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--format",
+                             "--include", "--exclude"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for one matrix, not for a stack of experts");
 }
 
 void refuse_matrix_options(const CLI::App& app) {
   for (const char* option :
-       {"--producer", "--columns", "--tensor-amax", "--transpose", "--layout", "--input-dtype"})
+       {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--layout", "--input-dtype"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for one matrix, not for a checkpoint");
 }
