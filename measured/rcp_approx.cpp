@@ -20,7 +20,7 @@ int delta(std::uint32_t significand) {
   return nvfp4_rcp_approx[significand / 5] / power[significand % 5] % 3 - 1;
 }
 
-/// The pattern of the correctly rounded reciprocal of 1.significand. Its quotient is no tie: 2^47 has no odd factor.
+/// The pattern of the correctly rounded reciprocal of 1.significand. Its quotient is no tie: a power of two has no odd factor.
 std::uint32_t rounded_reciprocal(std::uint32_t significand) {
   const std::uint64_t m = 0x800000 | significand;
   const std::uint64_t twice = (std::uint64_t{1} << 48) / m;  // 25 bits, but 2^25 for m = 2^23

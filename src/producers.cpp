@@ -11,21 +11,21 @@ namespace {
 
 constexpr BlockShape tile{16, 16};
 
-QuantizeSpec of(const Dialect& dialect) { return default_spec(dialect); }
-
 QuantizeSpec four_over_six(int e4m3_max, Select select, bool error_fast) {
-  QuantizeSpec spec = of(dialects::te_ref_4over6::info);
+  QuantizeSpec spec = default_spec(dialects::te_ref_4over6::info);
   spec.four_over_six = {e4m3_max, select, error_fast};
   return spec;
 }
 
-Producer alone(std::string_view name, const Dialect& dialect) { return {.name = name, .spec = of(dialect)}; }
+Producer alone(std::string_view name, const Dialect& dialect) {
+  return {.name = name, .spec = default_spec(dialect)};
+}
 
 /// The producers' refusals are those that their own code raised when the golden files were made.
 const Producer table[] = {
-    {.name = "te_ref_1d", .spec = of(dialects::te_ref::info), .columns = true},
+    {.name = "te_ref_1d", .spec = default_spec(dialects::te_ref::info), .columns = true},
     {.name = "te_ref_1d_rht",
-     .spec = of(dialects::te_ref::info),
+     .spec = default_spec(dialects::te_ref::info),
      .columns = true,
      .rht = true,
      .row_multiple = 16},
@@ -50,7 +50,7 @@ const Producer table[] = {
     alone("modelopt", dialects::modelopt::info),
     alone("modelopt_static", dialects::modelopt_static::info),
     {.name = "modelopt_onnx",
-     .spec = of(dialects::modelopt_onnx::info),
+     .spec = default_spec(dialects::modelopt_onnx::info),
      .row_multiple = 2,
      .refuses_nonfinite = true},
     alone("compressed_tensors", dialects::compressed_tensors::info),
@@ -59,9 +59,9 @@ const Producer table[] = {
     alone("vllm_emulation", dialects::vllm_emulation::info),
     alone("auto_round", dialects::auto_round::info),
     alone("jax_quantize", dialects::jax::info),
-    {.name = "mlx_global", .spec = of(dialects::mlx::info), .size_multiple = 32},
-    {.name = "mlx_single_level", .spec = of(dialects::mlx_single_level::info), .size_multiple = 32},
-    {.name = "ggml", .spec = of(dialects::ggml::info), .col_multiple = 64},
+    {.name = "mlx_global", .spec = default_spec(dialects::mlx::info), .size_multiple = 32},
+    {.name = "mlx_single_level", .spec = default_spec(dialects::mlx_single_level::info), .size_multiple = 32},
+    {.name = "ggml", .spec = default_spec(dialects::ggml::info), .col_multiple = 64},
 };
 
 std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
@@ -87,8 +87,7 @@ const Producer* find_producer(std::string_view name) {
 }
 
 HadamardSum hadamard_sum(const Dialect& dialect, Dtype dtype) {
-  const bool kernel = dialect.name.starts_with("te") && !dialect.name.starts_with("te_ref");
-  return kernel && dtype == Dtype::bf16 ? HadamardSum::tensor_core : HadamardSum::fma_chain;
+  return dialect.tensor_core_rht && dtype == Dtype::bf16 ? HadamardSum::tensor_core : HadamardSum::fma_chain;
 }
 
 ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& kernels) {

@@ -58,6 +58,7 @@ struct Dialect {
   bool nan_codes_vary = false;      ///< codes under a NaN scale are its machine's accident: not compared
   bool per_row = false;             ///< its second-level scale is one a row, always
   bool four_over_six = false;       ///< takes the options of that name
+  bool tensor_core_rht = false;     ///< its transform of BF16 runs on tensor cores
   int block_cols = 16;
   Format element = Format::e2m1;
   Format scale = Format::ue4m3;

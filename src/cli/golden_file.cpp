@@ -26,7 +26,7 @@ GoldenArray swizzled_scales(const BlockScaledTensor& t) {
                to_layout(ScaleLayout::tiled_128x4, t.scales, t.rows, t.blocks_per_row()));
 }
 
-bool is_one_of(const Dialect& dialect, const Dialect& other) { return dialect.name == other.name; }
+bool is(const BlockScaledTensor& t, const Dialect& dialect) { return t.spec.dialect->name == dialect.name; }
 
 /// The block scales as FP32, before they are cast to bytes: on E4M3's grid already.
 GoldenArray scales_before_cast(const BlockScaledTensor& t, const Kernels& kernels) {
@@ -55,13 +55,13 @@ std::vector<float> decompressed(const BlockScaledTensor& t, const Kernels& kerne
 std::vector<GoldenArray> arrays_of_some(const ProducerResult& result, const Kernels& kernels) {
   const BlockScaledTensor& t = result.rows;
   std::vector<GoldenArray> arrays{swizzled_scales(t)};
-  if (is_one_of(*t.spec.dialect, dialects::compressed_tensors::info)) {
+  if (is(t, dialects::compressed_tensors::info)) {
     arrays.push_back(scales_before_cast(t, kernels));
     if (t.cols % 16 == 0)
       arrays.push_back(
           array("dequant_bf16_as_f32", io::ElementType::f32, {t.rows, t.cols}, decompressed(t, kernels)));
   }
-  if (is_one_of(*t.spec.dialect, dialects::ggml::info) && t.cols % 64 == 0)
+  if (is(t, dialects::ggml::info) && t.cols % 64 == 0)
     arrays.push_back(
         array("blocks", io::ElementType::u8, {t.rows, t.cols / 64 * 36}, to_ggml_blocks(t.codes, t.scales)));
   return arrays;

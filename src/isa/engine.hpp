@@ -205,7 +205,6 @@ struct Engine {
     if (rest.cols) tail<D, T>(rest);
   }
 
-  /// Exponent and mantissa in FP32's places, then the bias difference of 2^120; exact, subnormals included.
   static float e4m3_value(std::uint8_t code) {
     const float magnitude = Lane<F>::e4m3_value(code & 0x7F);
     return code & 0x80 ? -magnitude : magnitude;

@@ -43,6 +43,8 @@ struct Lane {
   static std::uint32_t bits(float x) { return __builtin_bit_cast(std::uint32_t, x); }
   static float number(std::uint32_t pattern) { return __builtin_bit_cast(float, pattern); }
 
+  /// Without sign. Exponent and mantissa in FP32's places, then the bias difference of 2^120; exact, subnormals
+  /// included.
   static float e4m3_value(std::uint32_t code) {
     return (code & 0x7F) == 0x7F ? __builtin_nanf("") : number(code << 20) * 0x1p120f;
   }

@@ -89,18 +89,10 @@ struct four_over_six {
   }
 };
 
-/// Transformer Engine's 4over6 kernels. The block scale is the old order, a true division by 6.
-struct te_4over6 {
-  static constexpr Dialect info{
-      .name = "te_4over6",
-      .version = te::info.version,
-      .source = "NVIDIA/TransformerEngine common/cast/nvfp4/quantize_4over6_nvfp4.cuh",
-      .evidence = "code",
-      .global_is = GlobalIs::amax,
-      .global_divisor = 2688,
-      .four_over_six = true,
-  };
-
+/// Transformer Engine's 4over6, with the edges of its plain dialect (te or te_ref). The block scale is the old
+/// order, a true division by 6.
+template <class Plain>
+struct te_choice {
   static constexpr bool adds_halves = false;
 
   template <class F>
@@ -112,13 +104,13 @@ struct te_4over6 {
   static Tensor<F> tensor(F amax, const Setting& setting) {
     const FourOverSix& options = setting.four_over_six;
     const float numerator = 6.f * static_cast<float>(options.e4m3_max);
-    return four_over_six::of_encode(amax, te::encode_scale(amax, numerator), options);
+    return four_over_six::of_encode(amax, Plain::encode_scale(amax, numerator), options);
   }
 
   template <class F>
   static Candidate<F> candidate(F base, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(base);
-    return {scale.code, scale.value, min_num(F(1) / (scale.value * tensor.decode), F(flt_max))};
+    return {scale.code, scale.value, Plain::block_encode(scale.value, tensor.decode)};
   }
 
   template <class F>
@@ -128,13 +120,27 @@ struct te_4over6 {
 
   template <class F, class Elements>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
-    return four_over_six::choose<te_4over6>(amax / F(6) * tensor.encode, tensor, x);
+    return four_over_six::choose<te_choice>(amax / F(6) * tensor.encode, tensor, x);
   }
 
   template <class F>
   static typename F::Code element(F x, F encode, const Tensor<F>&) {
-    return e2m1_satfinite(x * encode);
+    return Plain::rounded(x * encode);
   }
+};
+
+/// Its kernels.
+struct te_4over6 : te_choice<te> {
+  static constexpr Dialect info{
+      .name = "te_4over6",
+      .version = te::info.version,
+      .source = "NVIDIA/TransformerEngine common/cast/nvfp4/quantize_4over6_nvfp4.cuh",
+      .evidence = "code",
+      .global_is = GlobalIs::amax,
+      .global_divisor = 2688,
+      .four_over_six = true,
+      .tensor_core_rht = true,
+  };
 
   /// One constant serves both bounds: FP32(1/2688) or FP32(1/1536).
   template <class F>

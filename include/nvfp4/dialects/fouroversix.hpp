@@ -3,6 +3,18 @@
 
 namespace nvfp4::dialects {
 
+constexpr Dialect fouroversix_record(std::string_view name, std::string_view source, int divisor) {
+  return {.name = name,
+          .version = "1.1.0 (dadfad69)",
+          .source = source,
+          .evidence = "golden",
+          .global_is = GlobalIs::amax,
+          .global_divisor = divisor,
+          .nan_in_tensor_amax = true,
+          .nan_in_block_amax = true,
+          .nan_codes_vary = true};
+}
+
 /// The package of "Four Over Six" (MIT HAN Lab), PyTorch reference: elements are rounded on three grids
 /// without a clip, and their codes are cut from BF16 bits, so what rounds to 8 becomes -0.
 template <int largest>
@@ -45,31 +57,13 @@ struct fouroversix_static {
 };
 
 struct fouroversix_static6 : fouroversix_static<6> {
-  static constexpr Dialect info{
-      .name = "fouroversix_static6",
-      .version = "1.1.0 (dadfad69)",
-      .source = "fouroversix quantize.pytorch.reference.quantize(scale_rule=static_6)",
-      .evidence = "golden",
-      .global_is = GlobalIs::amax,
-      .global_divisor = 2688,
-      .nan_in_tensor_amax = true,
-      .nan_in_block_amax = true,
-      .nan_codes_vary = true,
-  };
+  static constexpr Dialect info = fouroversix_record(
+      "fouroversix_static6", "fouroversix quantize.pytorch.reference.quantize(scale_rule=static_6)", 2688);
 };
 
 struct fouroversix_static4 : fouroversix_static<4> {
-  static constexpr Dialect info{
-      .name = "fouroversix_static4",
-      .version = fouroversix_static6::info.version,
-      .source = "fouroversix quantize.pytorch.reference.quantize(scale_rule=static_4)",
-      .evidence = "golden",
-      .global_is = GlobalIs::amax,
-      .global_divisor = 1792,
-      .nan_in_tensor_amax = true,
-      .nan_in_block_amax = true,
-      .nan_codes_vary = true,
-  };
+  static constexpr Dialect info = fouroversix_record(
+      "fouroversix_static4", "fouroversix quantize.pytorch.reference.quantize(scale_rule=static_4)", 1792);
 };
 
 /// The rules that choose by error, always with 256 as the largest scale.
@@ -133,45 +127,18 @@ struct fouroversix_choice {
 };
 
 struct fouroversix_mse : fouroversix_choice<Select::mse> {
-  static constexpr Dialect info{
-      .name = "fouroversix_mse",
-      .version = fouroversix_static6::info.version,
-      .source = "fouroversix quantize.pytorch.reference.quantize(scale_rule=mse)",
-      .evidence = "golden",
-      .global_is = GlobalIs::amax,
-      .global_divisor = 1536,
-      .nan_in_tensor_amax = true,
-      .nan_in_block_amax = true,
-      .nan_codes_vary = true,
-  };
+  static constexpr Dialect info = fouroversix_record(
+      "fouroversix_mse", "fouroversix quantize.pytorch.reference.quantize(scale_rule=mse)", 1536);
 };
 
 struct fouroversix_mae : fouroversix_choice<Select::mae> {
-  static constexpr Dialect info{
-      .name = "fouroversix_mae",
-      .version = fouroversix_static6::info.version,
-      .source = "fouroversix quantize.pytorch.reference.quantize(scale_rule=mae)",
-      .evidence = "golden",
-      .global_is = GlobalIs::amax,
-      .global_divisor = 1536,
-      .nan_in_tensor_amax = true,
-      .nan_in_block_amax = true,
-      .nan_codes_vary = true,
-  };
+  static constexpr Dialect info = fouroversix_record(
+      "fouroversix_mae", "fouroversix quantize.pytorch.reference.quantize(scale_rule=mae)", 1536);
 };
 
 struct fouroversix_absmax : fouroversix_choice<Select::absmax> {
-  static constexpr Dialect info{
-      .name = "fouroversix_absmax",
-      .version = fouroversix_static6::info.version,
-      .source = "fouroversix quantize.pytorch.reference.quantize(scale_rule=abs_max)",
-      .evidence = "golden",
-      .global_is = GlobalIs::amax,
-      .global_divisor = 1536,
-      .nan_in_tensor_amax = true,
-      .nan_in_block_amax = true,
-      .nan_codes_vary = true,
-  };
+  static constexpr Dialect info = fouroversix_record(
+      "fouroversix_absmax", "fouroversix quantize.pytorch.reference.quantize(scale_rule=abs_max)", 1536);
 };
 
 }  // namespace nvfp4::dialects

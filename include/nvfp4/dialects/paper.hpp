@@ -19,7 +19,7 @@ struct paper : te {
   template <class F>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_num((amax / F(6)) * tensor.encode, F(flt_max)));
-    return {scale.code, min_num(F(1) / (scale.value * tensor.decode), F(flt_max))};
+    return {scale.code, block_encode(scale.value, tensor.decode)};
   }
 
   template <class F>

@@ -13,6 +13,7 @@ struct te {
       .evidence = "code",
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
+      .tensor_core_rht = true,
   };
 
   template <class F>
@@ -40,15 +41,26 @@ struct te {
     return of_encode(amax, encode_scale(amax, 2688));
   }
 
+  /// What elements are multiplied by, of a block scale and S_dec.
+  template <class F>
+  static F block_encode(F scale, F decode) {
+    return min_num(F(1) / (scale * decode), F(flt_max));
+  }
+
   template <class F>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_num(amax * tensor.multiplier, F(flt_max)));
-    return {scale.code, min_num(F(1) / (scale.value * tensor.decode), F(flt_max))};
+    return {scale.code, block_encode(scale.value, tensor.decode)};
+  }
+
+  template <class F>
+  static typename F::Code rounded(F y) {
+    return e2m1_satfinite(y);
   }
 
   template <class F>
   static typename F::Code element(F x, F encode, const Tensor<F>&) {
-    return e2m1_satfinite(x * encode);
+    return rounded(x * encode);
   }
 
   template <class F>
@@ -67,6 +79,7 @@ struct te_fast_math : te {
       .evidence = "code",
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
+      .tensor_core_rht = true,
   };
 
   template <class F>
@@ -105,6 +118,7 @@ struct te_rht_fused : te {
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
       .nan_in_block_amax = true,
+      .tensor_core_rht = true,
   };
 
   template <class F>
@@ -128,6 +142,7 @@ struct te_fsdp : te {
       .evidence = "code",
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
+      .tensor_core_rht = true,
   };
 
   template <class F>
@@ -139,7 +154,7 @@ struct te_fsdp : te {
   template <class F>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_num(amax * tensor.multiplier, F(flt_max)));
-    const F encode = min_num(F(1) / (scale.value * tensor.decode), F(flt_max));
+    const F encode = block_encode(scale.value, tensor.decode);
     return {scale.code, select(scale.value == F(0), F(flt_max), encode)};
   }
 };

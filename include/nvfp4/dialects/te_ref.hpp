@@ -34,14 +34,24 @@ struct te_ref {
   }
 
   template <class F>
+  static F block_encode(F scale, F decode) {
+    return min_nan(F(1) / (scale * decode), F(flt_max));
+  }
+
+  template <class F>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_nan(amax * tensor.multiplier, F(flt_max)));
-    return {scale.code, min_nan(F(1) / (scale.value * tensor.decode), F(flt_max))};
+    return {scale.code, block_encode(scale.value, tensor.decode)};
+  }
+
+  template <class F>
+  static typename F::Code rounded(F y) {
+    return e2m1_by_comparison(y);
   }
 
   template <class F>
   static typename F::Code element(F x, F encode, const Tensor<F>&) {
-    return e2m1_by_comparison(x * encode);
+    return rounded(x * encode);
   }
 
   template <class F>
@@ -51,7 +61,7 @@ struct te_ref {
 };
 
 /// The same with nvfp4_use_4over6.
-struct te_ref_4over6 {
+struct te_ref_4over6 : te_choice<te_ref> {
   static constexpr Dialect info{
       .name = "te_ref_4over6",
       .version = te_ref::info.version,
@@ -63,41 +73,6 @@ struct te_ref_4over6 {
       .nan_in_block_amax = true,
       .four_over_six = true,
   };
-
-  static constexpr bool adds_halves = false;
-
-  template <class F>
-  using Tensor = four_over_six::Tensor<F>;
-  template <class F>
-  using Candidate = four_over_six::Candidate<F>;
-
-  template <class F>
-  static Tensor<F> tensor(F amax, const Setting& setting) {
-    const FourOverSix& options = setting.four_over_six;
-    const float numerator = 6.f * static_cast<float>(options.e4m3_max);
-    return four_over_six::of_encode(amax, te_ref::encode_scale(amax, numerator), options);
-  }
-
-  template <class F>
-  static Candidate<F> candidate(F base, const Tensor<F>& tensor) {
-    const auto scale = e4m3_satfinite(base);
-    return {scale.code, scale.value, min_nan(F(1) / (scale.value * tensor.decode), F(flt_max))};
-  }
-
-  template <class F>
-  static F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
-    return four_over_six::error_of(F::e2m1_value(element(x, c.encode, tensor)), x, c, tensor);
-  }
-
-  template <class F, class Elements>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
-    return four_over_six::choose<te_ref_4over6>(amax / F(6) * tensor.encode, tensor, x);
-  }
-
-  template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
-    return e2m1_by_comparison(x * encode);
-  }
 
   template <class F>
   static F dequantize(F element, F scale, F amax, const Setting& setting) {
