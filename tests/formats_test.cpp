@@ -326,7 +326,8 @@ TEST_CASE("staircases ascend from zero") {
   }
 }
 
-TEST_CASE("cpu encodes as the reference at every threshold, for every encoding") {
+TEST_CASE("cpu encodes as the reference at every threshold of every encoding" *
+          doctest::test_suite("sweep")) {
   for (const Encoding& e : testing::every_encoding()) {
     if (info(e.format).bits > 16 && e.target != Target::cuda)
       continue;  // exhaustive_test.cpp --full has them

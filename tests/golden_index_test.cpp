@@ -41,7 +41,9 @@ std::string joined(const std::set<std::string>& names) {
 }  // namespace
 
 TEST_CASE("golden index: every file listed has its sha256") {
-  for (const auto& [file, facts] : index().at("files").items()) {
+  for (const auto& entry : index().at("files").items()) {
+    const std::string& file = entry.key();
+    const auto& facts = entry.value();
     CAPTURE(file);
     const std::string path = (folder / file).string();
     REQUIRE(std::filesystem::is_regular_file(path));

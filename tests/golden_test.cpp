@@ -65,7 +65,7 @@ void check_file(const Producer& producer, const std::string& dtype, const Kernel
 }  // namespace
 
 TEST_SUITE("golden") {
-  TEST_CASE("every producer's bytes by every layer") {
+  TEST_CASE("every producer's bytes by every layer" * doctest::test_suite("golden sweep")) {
     for (const Producer& producer : producers())
       for (const std::string dtype : {"fp32", "bf16"})
         for (const Kernels* kernels : {&reference_kernels(), cpu_kernels(Isa::portable),

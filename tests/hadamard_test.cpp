@@ -36,7 +36,8 @@ float first_sum(const std::vector<float>& values) {
 
 }  // namespace
 
-TEST_CASE("hadamard: every layer as the reference, on every case and element type") {
+TEST_CASE("hadamard: every layer as the reference on every case and element type" *
+          doctest::test_suite("sweep")) {
   for (const Dtype dtype : {Dtype::fp32, Dtype::bf16, Dtype::fp16})
     for (const std::string_view pack : case_packs())
       for (const Case& c : make_cases(pack, dtype, 3)) {

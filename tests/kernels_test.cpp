@@ -71,7 +71,7 @@ void check_equal(const Case& c, const QuantizeSpec& spec, const std::vector<cons
 
 }  // namespace
 
-TEST_CASE("every layer quantizes and dequantizes as the reference does") {
+TEST_CASE("every layer quantizes and dequantizes as the reference does" * doctest::test_suite("sweep")) {
   const auto tables = cpu_tables();
   for (const Dialect* dialect : all_dialects())
     for (const QuantizeSpec& spec : every_spec(dialect))
@@ -81,7 +81,7 @@ TEST_CASE("every layer quantizes and dequantizes as the reference does") {
             for (const Case& c : make_cases(pack, dtype, 7)) check_equal(c, spec, tables);
 }
 
-TEST_CASE("all 65536 BF16 and FP16 inputs, as block maxima and as elements") {
+TEST_CASE("all 65536 BF16 and FP16 inputs as block maxima and as elements" * doctest::test_suite("sweep")) {
   for (const Dtype dtype : {Dtype::bf16, Dtype::fp16}) {
     Case c{"all_codes", Matrix(256, 256, dtype)};
     for (int i = 0; i < 65536; ++i)
