@@ -10,6 +10,8 @@
 
 #include <nvfp4/kernels.hpp>
 
+#include "same.hpp"
+
 namespace nvfp4::testing {
 namespace {
 
@@ -76,15 +78,9 @@ Arrays fetch(const Result& actual, const BlockScaledTensor& expected) {
 }
 
 bool same_code(std::uint8_t a, std::uint8_t b) { return a == b; }
-bool same_scale(std::uint8_t a, std::uint8_t b) { return a == b || ((a & b) & 0x7F) == 0x7F; }
-bool same_value(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
-bool same_bits(float a, float b) {
-  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) ||
-         (std::isnan(a) && std::isnan(b));
-}
 
-template <class T>
-Indices differing(std::span<const T> expected, std::span<const T> actual, bool (*same)(T, T)) {
+template <class T, class Same>
+Indices differing(std::span<const T> expected, std::span<const T> actual, Same same) {
   Indices where;
   for (std::size_t i = 0; i < expected.size(); ++i)
     if (!same(expected[i], actual[i])) where.push_back(static_cast<std::int64_t>(i));
@@ -116,7 +112,9 @@ Differences differences(const Arrays& a, const BlockScaledTensor& e, Padding pad
                         const Matrix& a_values) {
   Differences d;
   d.global = differing<float>(e.global, a.tensor.global, same_bits);
-  d.scales = differing<std::uint8_t>(e.scales, a.tensor.scales, same_scale);
+  d.scales = differing<std::uint8_t>(e.scales, a.tensor.scales, [&](std::uint8_t x, std::uint8_t y) {
+    return same_scale(x, y, *e.spec.dialect);
+  });
   d.packed = differing<std::uint8_t>(e.codes, a.tensor.codes, same_code);
   if (padding == Padding::zero) d.padding = padding_not_zero(a);
   d.values = differing(values(e_values), values(a_values), same_value);
@@ -201,58 +199,6 @@ std::string first_text(const Differences& d, const Arrays& a, const BlockScaledT
   return text;
 }
 
-std::string packing_cause(const Arrays& a, const BlockScaledTensor& e) {
-  const auto holds = [&](Packing packing) {
-    auto codes = a.tensor.codes;
-    repack(codes, packing, Packing::low_first);
-    return codes == e.codes;
-  };
-  if (holds(Packing::high_first))
-    return "swapped_nibbles: the codes are right with the nibbles of each byte swapped";
-  if (holds(Packing::ggml)) return "swapped_nibbles: the codes are right in ggml's packing";
-  return "";
-}
-
-std::string layout_cause(const Arrays& a, const BlockScaledTensor& e) {
-  for (const ScaleLayout layout : scale_layouts())
-    if (a.scales.size() == scale_bytes(layout, e) &&
-        from_layout(layout, a.scales, e.rows, e.blocks_per_row()) == e.scales)
-      return "scale_layout: the scales are right in layout " + std::string(name(layout)) + ", not " +
-             std::string(name(a.layout));
-  return "";
-}
-
-/// Whether every nibble that differs satisfies `inert(expected, actual, scale)`.
-template <class Inert>
-bool all_nibbles(const Indices& packed, const Arrays& a, const BlockScaledTensor& e, Inert inert) {
-  return std::ranges::all_of(packed, [&](std::int64_t i) {
-    const std::uint8_t scale = e.scales[i / (e.spec.block.cols / 2)];
-    for (const int shift : {0, 4}) {
-      const int expected = e.codes[i] >> shift & 15, actual = a.tensor.codes[i] >> shift & 15;
-      if (expected != actual && !inert(expected, actual, scale)) return false;
-    }
-    return true;
-  });
-}
-
-std::string inert_cause(const Differences& d, const Arrays& a, const BlockScaledTensor& e) {
-  if (all_nibbles(d.packed, a, e, [](int, int, int scale) { return (scale & 0x7F) == 0; }))
-    return "inert_codes: only codes under a zero scale differ; they decode to zero";
-  if (all_nibbles(d.packed, a, e, [](int x, int y, int) { return (x & 7) == 0 && (y & 7) == 0; }))
-    return "minus_zero: only -0 for +0";
-  return "";
-}
-
-std::string cause(const Differences& d, const Arrays& a, const BlockScaledTensor& e) {
-  const bool codes = !d.packed.empty(), scales = !d.scales.empty(), global = !d.global.empty();
-  std::string text;
-  if (!codes && !scales && !global) return "padding_only: only the padding of the scales is not zero";
-  if (scales) text = layout_cause(a, e);
-  if (text.empty() && codes) text = packing_cause(a, e);
-  if (text.empty() && codes && !scales && !global) text = inert_cause(d, a, e);
-  return text;
-}
-
 }  // namespace
 
 void copy_from_host(void* host, const void* from, std::size_t size) { std::memcpy(host, from, size); }
@@ -268,8 +214,9 @@ Report compare(const Result& actual, const BlockScaledTensor& expected, MatrixVi
   Report report{d.bytes, static_cast<std::int64_t>(d.values.size()), ""};
   if (d.bytes == 0) return report;
   report.message = counts(d, expected) + first_text(d, a, expected, e_values, a_values, input);
-  if (const std::string suspect = cause(d, a, expected); !suspect.empty())
-    report.message += "suspected cause: " + suspect + '\n';
+  report.diagnosis = diagnose(expected, {a.tensor, a.scales, a.layout}, input);
+  for (const Diagnosis& suspect : report.diagnosis)
+    report.message += "suspected cause: " + suspect.code + ": " + suspect.text + '\n';
   return report;
 }
 

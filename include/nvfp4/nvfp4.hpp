@@ -1,7 +1,9 @@
 #pragma once
 #include <nvfp4/cases.hpp>
 #include <nvfp4/compare.hpp>
+#include <nvfp4/diagnose.hpp>
 #include <nvfp4/formats.hpp>
+#include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/layout.hpp>
 #include <nvfp4/producers.hpp>

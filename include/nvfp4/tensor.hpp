@@ -35,13 +35,13 @@ Matrix transpose(MatrixView);
 /// value(i, j) = element(i, j) * block_scale(i, j) * tensor scale: README's value equation, with the
 /// order of FP32 operations that `spec.dialect` names.
 struct BlockScaledTensor {
-  QuantizeSpec spec;                ///< what made it; its `amax`, if any, has become `global`
-  Dtype dtype = Dtype::fp32;        ///< of the input that it was made from
-  std::int64_t rows = 0, cols = 0;  ///< unpadded
-  std::vector<std::uint8_t> codes;  ///< rows x row_bytes(); even column in the low nibble; pad codes are 0
+  QuantizeSpec spec;                  ///< what made it; its `amax`, if any, has become `global`
+  Dtype dtype = Dtype::fp32;          ///< of the input that it was made from
+  std::int64_t rows = 0, cols = 0;    ///< unpadded
+  std::vector<std::uint8_t> codes{};  ///< rows x row_bytes(); even column in the low nibble; pad codes are 0
   std::vector<std::uint8_t>
-      scales;                 ///< rows x blocks_per_row(); linear; a 16x16 scale stands on each of its rows
-  std::vector<float> global;  ///< 1 or `rows` values, as the dialect keeps them; empty for single-level
+      scales{};                 ///< rows x blocks_per_row(); linear; a 16x16 scale stands on each of its rows
+  std::vector<float> global{};  ///< 1 or `rows` values, as the dialect keeps them; empty for single-level
 
   std::int64_t blocks_per_row() const { return (cols + spec.block.cols - 1) / spec.block.cols; }
   std::int64_t row_bytes() const {

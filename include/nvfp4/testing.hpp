@@ -4,7 +4,9 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
+#include <nvfp4/diagnose.hpp>
 #include <nvfp4/layout.hpp>
 #include <nvfp4/tensor.hpp>
 
@@ -34,6 +36,7 @@ struct Report {
   /// Empty where equal; else counts, first index, block, both bytes, both values, a suspected cause, and with
   /// `input` the `nvfp4 explain` line to run. Where a size differs, only that: the counts stay 0.
   std::string message{};
+  std::vector<Diagnosis> diagnosis{};
   bool equal() const { return message.empty(); }
 };
 

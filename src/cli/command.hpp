@@ -51,6 +51,8 @@ Run declare_quantize(CLI::App&);
 Run declare_dequantize(CLI::App&);
 Run declare_golden_make(CLI::App&);
 Run declare_golden_check(CLI::App&);
+Run declare_diff(CLI::App&);
+Run declare_identify(CLI::App&);
 Run declare_explain(CLI::App&);
 Run declare_inspect(CLI::App&);
 Run declare_dialects(CLI::App&);

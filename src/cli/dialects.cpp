@@ -1,5 +1,10 @@
+#include <memory>
+
+#include <CLI/CLI.hpp>
 #include <nvfp4/producers.hpp>
 
+#include "dialect_table.hpp"
+#include "number.hpp"
 #include "profile.hpp"
 #include "terminal.hpp"
 
@@ -40,7 +45,11 @@ std::string text_of(const Producer& p) {
          (p.columns ? ", columns too" : "") + '\n';
 }
 
-Outcome run() {
+struct Options {
+  std::string input, array, tensor, input_dtype;
+};
+
+Outcome list() {
   Outcome outcome;
   outcome.json = {{"dialects", Json::array()}, {"producers", Json::array()}};
   for (const Dialect* d : all_dialects()) {
@@ -57,6 +66,16 @@ Outcome run() {
 
 }  // namespace
 
-Run declare_dialects(CLI::App&) { return run; }
+Run declare_dialects(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::Option* input = app.add_option("--input", o->input, "a matrix: what each makes of it, pair by pair");
+  app.add_option("--array", o->array, "which array of an .npz")->needs(input);
+  app.add_option("--tensor", o->tensor, "which tensor of a .safetensors")->needs(input);
+  app.add_option("--input-dtype", o->input_dtype, "bf16: uint16 elements are BF16 bits")->needs(input);
+  return [o] {
+    if (o->input.empty()) return list();
+    return dialect_table(io::open_matrix(o->input, {o->array, o->tensor, dtype_named(o->input_dtype)}).view);
+  };
+}
 
 }  // namespace nvfp4::cli

@@ -20,6 +20,8 @@ constexpr Command table[] = {
     {"dequantize", "back to float32, float16 or bf16, by the dialect's own rule", declare_dequantize},
     {"golden make", "write inputs and the bytes expected of them", declare_golden_make},
     {"golden check", "recompute somebody's golden file or raw dump and compare", declare_golden_check},
+    {"diff", "two results: bytes, values, the first that differs, and why", declare_diff},
+    {"identify", "which dialect and options made somebody's bytes", declare_identify},
     {"explain", "one value through every step: bits, neighbours, ties, errors", declare_explain},
     {"inspect", "what a tensor or checkpoint holds", declare_inspect},
     {"dialects", "the dialects, their sources and the evidence for them", declare_dialects},

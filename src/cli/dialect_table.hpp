@@ -1,0 +1,12 @@
+#pragma once
+#include <nvfp4/tensor.hpp>
+
+#include "command.hpp"
+
+namespace nvfp4::cli {
+
+/// What the dialects make of one input, each against each: differing bytes of codes and scales, differing values,
+/// and the first element that differs. Dialects of other element or block sizes share no bytes, only values.
+Outcome dialect_table(MatrixView x);
+
+}  // namespace nvfp4::cli
