@@ -185,6 +185,10 @@ TEST_CASE("cli diff: equal, another dialect by its manifest, another shape") {
             .at("diagnosis")
             .at(0)
             .at("code") == "other_block");
+  REQUIRE(program::run(q.quantize("r.npz") + program::Arguments{"--tensor-scale", "row"}).exit_code == 0);
+  const auto rows = program::run({"diff", q.folder / "q.npz", q.folder / "r.npz"});
+  CHECK(rows.exit_code == 1);
+  CHECK(program::has(rows.out, "a tensor scale for each row"));
   const program::Quantized wide(64, 80);
   CHECK(program::has(program::run({"diff", q.folder / "q.npz", wide.folder / "q.npz"}).out,
                      "sizes: expected 64 x 64"));
@@ -212,7 +216,8 @@ TEST_CASE("cli diff: arrays of another size, and refusals") {
   io::write_npz(q.folder / "few.npz", arrays, io::Overwrite::no);
   const program::Ran ran = program::run({"diff", q.folder / "q.npz", q.folder / "few.npz"});
   CHECK(ran.exit_code == 1);
-  CHECK(program::has(ran.out, "sizes: expected 64 x 64, 256 scales, found 16 x 16, 16 scales"));
+  CHECK(program::has(ran.out,
+                     "sizes: expected 64 x 64, 256 scales, 1 tensor scales, found 16 x 16, 16 scales"));
   CHECK(program::has(program::refusal({"diff", q.folder / "q.npz", q.folder / "x.npy"}), "packed"));
   const program::Input other(48, 16);
   CHECK(program::has(

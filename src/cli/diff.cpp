@@ -91,12 +91,12 @@ std::string text_of(const std::vector<Diagnosis>& causes) {
 
 bool comparable(const BlockScaledTensor& a, const BlockScaledTensor& b) {
   return a.rows == b.rows && a.cols == b.cols && a.codes.size() == b.codes.size() &&
-         a.scales.size() == b.scales.size();
+         a.scales.size() == b.scales.size() && (b.global.empty() || a.global.size() == b.global.size());
 }
 
 std::string extent(const BlockScaledTensor& t) {
   return std::to_string(t.rows) + " x " + std::to_string(t.cols) + ", " + std::to_string(t.scales.size()) +
-         " scales";
+         " scales, " + std::to_string(t.global.size()) + " tensor scales";
 }
 
 /// Sizes part before bytes do: all that the second has counts.
