@@ -49,6 +49,17 @@ std::string shortest(float value) {
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
+/// Beyond the dialect's name, what its arithmetic depends on.
+std::string options(const QuantizeSpec& spec, Dtype dtype) {
+  std::string text;
+  if (dtype != Dtype::fp32) text += dtype == Dtype::bf16 ? " --dtype bf16" : " --dtype float16";
+  const FourOverSix& o = spec.four_over_six;
+  if (o.e4m3_max != FourOverSix{}.e4m3_max) text += " --e4m3-max " + std::to_string(o.e4m3_max);
+  if (o.select != FourOverSix{}.select) text += " --select " + std::string(name(o.select));
+  if (o.error_fast) text += " --error-fast";
+  return text;
+}
+
 }  // namespace
 
 std::string explain_command(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
@@ -57,7 +68,8 @@ std::string explain_command(MatrixView x, const QuantizeSpec& spec, std::int64_t
   const bool negative_infinity = value == "-inf";  // a parser would take it for options
   return "nvfp4 explain" + (negative_infinity ? "" : " " + value) + " --amax " +
          shortest(block_amax(x, spec, row, col)) + " --tensor-amax " + shortest(tensor_amax(x, spec, row)) +
-         " --dialect " + std::string(spec.dialect->name) + (negative_infinity ? " -- -inf" : "");
+         " --dialect " + std::string(spec.dialect->name) + options(spec, x.dtype) +
+         (negative_infinity ? " -- -inf" : "");
 }
 
 }  // namespace nvfp4::testing

@@ -100,6 +100,19 @@ TEST_CASE("testing: the explain line runs and shows the expected code") {
   }
 }
 
+TEST_CASE("testing: the explain line has the element type and the 4over6 options, and runs") {
+  Matrix x(1, 16, Dtype::bf16);
+  for (int i = 0; i < 16; ++i) x.u16()[i] = static_cast<std::uint16_t>(0x3F80 + i);  // 1 and up
+  QuantizeSpec spec = default_spec(dialects::te_4over6::info);
+  spec.four_over_six = {256, Select::mse, true};
+  const std::string line = testing::explain_command(x.view(), spec, 0, 0);
+  CHECK(line ==
+        "nvfp4 explain 1 --amax 1.1171875 --tensor-amax 1.1171875 --dialect te_4over6 --dtype bf16 "
+        "--e4m3-max 256 --select mse --error-fast");
+  std::istringstream words(line.substr(6));
+  CHECK(program::run({std::istream_iterator<std::string>(words), {}}).exit_code == 0);
+}
+
 TEST_CASE("testing: one scale comes before the codes that it moved") {
   Kernel kernel;
   kernel.scales[static_cast<std::size_t>(offset(kernel.layout, 17, 2, 3))] ^= 0x04;
