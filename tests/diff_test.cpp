@@ -66,6 +66,14 @@ TEST_CASE("diagnose: 128x4 scales read as linear and linear ones as 128x4 (vllm#
   CHECK(pair.causes() == Codes{"scale_layout"});
 }
 
+TEST_CASE("diagnose: a global that was not given is not a difference") {
+  Pair pair;
+  pair.actual.global.clear();
+  CHECK(pair.causes().empty());
+  repack(pair.actual.codes, Packing::low_first, Packing::high_first);
+  CHECK(pair.causes() == Codes{"swapped_nibbles"});
+}
+
 TEST_CASE("diagnose: an inverted global, beside a wrong layout too (modular#6600)") {
   Pair pair(default_spec(dialects::compressed_tensors::info));
   pair.actual.global[0] = 1 / pair.actual.global[0];
