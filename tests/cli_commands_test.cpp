@@ -109,6 +109,11 @@ TEST_CASE("cli bench: rates beside their limit") {
     CHECK(row.value("ratio", 0.0) == doctest::Approx(row.value("rate", 0.0) / row.value("limit_rate", 0.0)));
   }
   CHECK(limited > 0);
+  const Json dialects = program::json(
+      {"bench", "dialects", "--rows", "32", "--cols", "64", "--repetitions", "1", "--threads", "1"});
+  CHECK(dialects["results"].size() == 2 * nvfp4::all_dialects().size());
+  for (const Json& row : dialects["results"])
+    CHECK(row.value("limit", "") == (row["name"].get<std::string>().starts_with("te/") ? "" : "te"));
   CHECK(refusal({"bench", "nope"}).starts_with("nvfp4: "));
   CHECK(has(refusal({"bench", "quantize", "--rows", "0"}), "--rows"));
 }

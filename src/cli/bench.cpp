@@ -82,6 +82,35 @@ std::vector<Timed> time_quantizers(const Matrix& x, int thread_count, int repeti
   return rows;
 }
 
+/// Every dialect by the best instruction set, held against te. Wide or narrow elements read the same bytes.
+std::vector<Timed> time_dialects(const Matrix& x, int thread_count, int repetitions, Progress& progress) {
+  set_threads(thread_count);
+  const auto name_of = [&](const Dialect* d) {
+    return std::string(d->name) + "/" + std::string(name(x.dtype));
+  };
+  std::vector<Timed> rows;
+  for (const Dialect* d : all_dialects())
+    rows.push_back({name_of(d), d == &dialects::te::info ? "" : "te", thread_count, {}});
+  BlockScaledTensor out;
+  for (int i = 0; i < repetitions; ++i) {
+    progress.show(i, repetitions, "repetitions/" + std::string(name(x.dtype)));
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+      const QuantizeSpec spec = default_spec(*all_dialects()[k]);
+      const double time = seconds([&] { out = cpu_kernels().quantize(x.view(), spec, std::move(out)); });
+      rows[k].rates.push_back(static_cast<double>(x.bytes.size()) * 1e-9 / time);
+    }
+  }
+  return rows;
+}
+
+/// The row that the others are held against.
+double limit_of(const std::vector<Timed>& rows) {
+  for (const Timed& row : rows)
+    for (const Timed& other : rows)
+      if (other.limit == row.name.substr(0, row.name.find('/'))) return row.median();
+  return 0;
+}
+
 Json to_json(const Timed& row, double limit_rate) {
   Json json = {{"name", row.name}, {"threads", row.threads}, {"rate", row.median()}, {"unit", "GB/s read"}};
   if (row.limit.empty()) return json;
@@ -106,10 +135,12 @@ Outcome run(const Options& o) {
   for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
     const Matrix x = values(o.rows, o.cols, dtype);
     for (const int thread_count : all == 1 ? std::vector{1} : std::vector{1, all}) {
-      const std::vector<Timed> rows = time_quantizers(x, thread_count, o.repetitions, progress);
+      const std::vector<Timed> rows = o.name == "quantize"
+                                          ? time_quantizers(x, thread_count, o.repetitions, progress)
+                                          : time_dialects(x, thread_count, o.repetitions, progress);
       for (const Timed& row : rows) {
-        outcome.json["results"].push_back(to_json(row, rows[1].median()));
-        outcome.text += to_text(row, rows[1].median());
+        outcome.json["results"].push_back(to_json(row, limit_of(rows)));
+        outcome.text += to_text(row, limit_of(rows));
       }
     }
   }
@@ -124,8 +155,8 @@ Outcome run(const Options& o) {
 
 Run declare_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("NAME", o->name, "what to time: quantize")
-      ->check(CLI::IsMember({"quantize"}))
+  app.add_option("NAME", o->name, "what to time: te by each instruction set, or every dialect")
+      ->check(CLI::IsMember({"quantize", "dialects"}))
       ->capture_default_str();
   app.add_option("--rows", o->rows, "rows of the matrix")
       ->check(CLI::Range(1, 1 << 20))
@@ -138,7 +169,8 @@ Run declare_bench(CLI::App& app) {
       ->capture_default_str();
   app.footer(
       "Rates are bytes of input read, amax pass and quantize pass both in the time, medians of interleaved\n"
-      "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit.");
+      "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit, and of "
+      "dialects te.");
   return [o] { return run(*o); };
 }
 
