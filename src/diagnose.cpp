@@ -187,11 +187,13 @@ Cause zero_blocks(const Pair& p) {
   return Diagnosis{"zero_blocks", "only blocks that decode to zero differ: what a zero block stores"};
 }
 
+constexpr float grid[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};  ///< magnitudes of E2M1's codes
+
 /// The distance of x from the midpoint of two neighbouring codes, as a part of it, is a few FP32 roundings at most:
 /// the orders of operations here make no more than six, each within 2^-24.
 bool is_tie(float x, int code, int other, float value_of_one) {
-  static constexpr double grid[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
-  const double middle = (grid[code & 7] + grid[other & 7]) / 2 * static_cast<double>(value_of_one);
+  const double middle =
+      static_cast<double>(grid[code & 7] + grid[other & 7]) / 2 * static_cast<double>(value_of_one);
   return std::fabs(std::fabs(static_cast<double>(x)) - middle) <= middle * 0x1p-21;
 }
 
@@ -213,7 +215,6 @@ Cause ties(const Pair& p) {
   const auto tie = [&](std::int64_t i, std::int64_t j, int e, int a) {
     if (j >= p.expected.cols) return false;
     // One of the two codes is not 0, and its value over its grid point is what a code of 1 decodes to.
-    static constexpr float grid[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
     const float one = (e & 7) ? x.f32()[element(i, j)] / grid[e & 7] : y.f32()[element(i, j)] / grid[a & 7];
     return is_tie(in[element(i, j)], e, a, std::fabs(one));
   };

@@ -69,10 +69,10 @@ Json to_json(const std::vector<Diagnosis>& causes) {
   return list;
 }
 
-Json to_json(const std::optional<Mismatch>& first, const std::string& prefix) {
+Json to_json(const std::optional<Mismatch>& first) {
   if (!first) return nullptr;
-  return {{"array", prefix + first->array}, {"row", first->row},       {"col", first->col},
-          {"expected", first->expected},    {"actual", first->actual}, {"text", prefix + describe(*first)}};
+  return {{"array", first->array},       {"row", first->row},       {"col", first->col},
+          {"expected", first->expected}, {"actual", first->actual}, {"text", describe(*first)}};
 }
 
 /// What one pair of tensors adds to the answer.
@@ -123,8 +123,8 @@ Finding compared(const BlockScaledTensor& a, const BlockScaledTensor& b, std::sp
     f.bytes +=
         std::abs(static_cast<std::int64_t>(scales.size()) - static_cast<std::int64_t>(b.scales.size()));
   if (f.bytes == 0) return f;
-  f.first = to_json(compare(a, b).first, "");
-  f.causes = diagnose(a, {b, scales, layout}, x);
+  f.first = to_json(compare(a, b).first);
+  f.causes = diagnose(a, {b, scales, layout}, x);  // by b's own record, which the report has not
   f.text = report.message.substr(0, report.message.find("suspected cause")) + text_of(f.causes);
   return f;
 }

@@ -227,12 +227,6 @@ Outcome exclude(const StoredOutput& output) {
 
 // Reading.
 
-Matrix copied(const io::MatrixFile& file) {
-  Matrix x(file.view.rows, file.view.cols, file.view.dtype);
-  std::copy_n(static_cast<const std::byte*>(file.view.data), x.bytes.size(), x.bytes.data());
-  return x;
-}
-
 Question question(const io::ArrayFile& file, const std::string& prefix) {
   Question q{"", stored_output(file, prefix), std::nullopt, std::nullopt};
   if (file.contains(prefix + "col_packed")) q.columns = stored_output(file, prefix + "col_");
@@ -264,8 +258,7 @@ std::vector<Question> questions(const Options& o) {
   if (!pair && !file->contains("packed")) return golden_questions(o, *file);
   Question q = pair ? Question{"", stored_output(o.packed, o.scales, o.global), std::nullopt, std::nullopt}
                     : question(*file, "");
-  if (!o.input.empty())
-    q.x = copied(io::open_matrix(o.input, {o.array, o.tensor, dtype_named(o.input_dtype)}));
+  if (!o.input.empty()) q.x = io::load_matrix(o.input, {o.array, o.tensor, dtype_named(o.input_dtype)});
   return {std::move(q)};
 }
 
