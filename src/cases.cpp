@@ -6,61 +6,21 @@
 #include <functional>
 #include <stdexcept>
 
+#include <nvfp4/boundaries.hpp>
+
+#include "inputs.hpp"
+
 namespace nvfp4 {
 namespace {
 
 constexpr std::string_view pack_names[] = {"ties",   "zeros",     "subnormals", "saturation",
-                                           "ragged", "nonfinite", "random"};
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the same stream on every machine.
-struct Random {
-  std::uint64_t state;
-  std::uint64_t next() {
-    std::uint64_t z = state += 0x9E3779B97F4A7C15;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
-    z = (z ^ z >> 27) * 0x94D049BB133111EB;
-    return z ^ z >> 31;
-  }
-  double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
-  /// Near enough to a normal deviate, and free of the platform's logarithm: a sum of twelve uniforms.
-  double normal() {
-    double sum = -6;
-    for (int i = 0; i < 12; ++i) sum += uniform();
-    return sum;
-  }
-};
-
-std::uint16_t to_bf16(float x) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  if (std::isnan(x)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
-  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-std::uint16_t to_fp16(float x) {
-  const auto sign = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16 & 0x8000);
-  const float a = std::fabs(x);
-  if (std::isnan(x)) return sign | 0x7E00;
-  if (a >= 65520) return sign | 0x7C00;  // half way from 65504 to 65536, a tie to even
-  int exponent;
-  std::frexp(a, &exponent);
-  const int step = std::max(exponent, -13) - 11;  // exponent of the last bit kept
-  const auto units = static_cast<int>(std::nearbyint(std::ldexp(a, -step)));
-  const int code = units < 1024 ? units : ((step + 24) << 10) + units;
-  return static_cast<std::uint16_t>(sign | code);
-}
+                                           "ragged", "nonfinite", "random",     "witnesses"};
 
 Matrix filled(std::int64_t rows, std::int64_t cols, Dtype dtype,
               const std::function<float(std::int64_t, std::int64_t)>& value) {
   Matrix x(rows, cols, dtype);
   for (std::int64_t i = 0; i < rows; ++i)
-    for (std::int64_t j = 0; j < cols; ++j) {
-      const float v = value(i, j);
-      const std::int64_t at = i * cols + j;
-      if (dtype == Dtype::fp32)
-        x.f32()[at] = v;
-      else
-        x.u16()[at] = dtype == Dtype::bf16 ? to_bf16(v) : to_fp16(v);
-    }
+    for (std::int64_t j = 0; j < cols; ++j) put(x, i * cols + j, value(i, j));
   return x;
 }
 
@@ -205,6 +165,40 @@ void random(Pack& pack, std::uint64_t seed) {
   });
 }
 
+/// A row on each dialect's own boundaries, one matrix a tensor amax: the maxima at which orders of operations
+/// part, those near the ends at which clamps and flushing do, and those that no scale is made from.
+std::vector<Case> make_witnesses(Dtype dtype) {
+  std::vector<Case> cases;
+  for (const auto& [detail, amax] : {std::pair{"amax_2688", 2688.f},
+                                     {"amax_6", 6.f},
+                                     {"amax_7", 7.f},
+                                     {"amax_12", 12.f},
+                                     {"amax_pi", 0x1.921fb6p1f},
+                                     {"amax_tiny", 0x1.234568p-120f},
+                                     {"amax_subnormal", 0x1.5p-130f},
+                                     {"amax_largest", 0x1.fffffep127f},
+                                     {"amax_zero", 0.f},
+                                     {"amax_infinite", INFINITY},
+                                     {"amax_nan", NAN}}) {
+    Case all{std::string("witnesses/") + detail, Matrix(0, 0, dtype)};
+    for (const Dialect* dialect : all_dialects()) {
+      const Matrix row = boundary_rows(default_spec(*dialect), dtype, amax, 1, index_of(*dialect));
+      all.input.bytes.insert(all.input.bytes.end(), row.bytes.begin(), row.bytes.end());
+      all.input.rows += row.rows;
+      all.input.cols = row.cols;
+    }
+    cases.push_back(std::move(all));
+  }
+  return cases;
+}
+
+/// Made once: the search takes a tenth of a second.
+template <Dtype dtype>
+const std::vector<Case>& witnesses() {
+  static const std::vector<Case> made = make_witnesses(dtype);
+  return made;
+}
+
 }  // namespace
 
 std::span<const std::string_view> case_packs() { return pack_names; }
@@ -225,6 +219,10 @@ std::vector<Case> make_cases(std::string_view name, Dtype dtype, std::uint64_t s
     nonfinite(pack);
   else if (name == "random")
     random(pack, seed);
+  else if (name == "witnesses")
+    pack.cases = dtype == Dtype::fp32   ? witnesses<Dtype::fp32>()
+                 : dtype == Dtype::bf16 ? witnesses<Dtype::bf16>()
+                                        : witnesses<Dtype::fp16>();
   else
     throw std::invalid_argument("no case pack " + pack.name);
   return std::move(pack.cases);

@@ -66,6 +66,16 @@ TEST_CASE("cli dialects: all of the library's") {
   CHECK(has(run({"dialects"}).out, "\n  source"));
 }
 
+TEST_CASE("cli dialects: a witness for every pair") {
+  const Json json = program::json({"dialects", "--witnesses", "5", "--input-dtype", "bf16"});
+  const std::size_t n = all_dialects().size();
+  REQUIRE(json.value("pairs", Json()).size() == n * (n - 1) / 2);
+  CHECK(json.value("without_witness", -1) == 0);
+  for (const Json& pair : json["pairs"]) CHECK(pair["witness"].is_string());
+  CHECK(has(run({"dialects", "--witnesses", "5"}).out, "te_fast_math            none found in"));
+  CHECK(has(refusal({"dialects", "--input-dtype", "bf16"}), "--witnesses"));
+}
+
 TEST_CASE("cli completion: every shell knows every command") {
   for (const std::string shell : {"bash", "zsh", "fish"}) {
     const auto ran = run({"completion", shell});

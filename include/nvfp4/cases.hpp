@@ -15,7 +15,7 @@ struct Case {
   Matrix input;
 };
 
-/// "ties", "zeros", "subnormals", "saturation", "ragged", "nonfinite", "random".
+/// "ties", "zeros", "subnormals", "saturation", "ragged", "nonfinite", "random", "witnesses".
 std::span<const std::string_view> case_packs();
 
 /// The cases of one pack as FP32, BF16 or FP16 (rounded to nearest even). Only "random" uses the seed.

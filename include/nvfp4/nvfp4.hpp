@@ -1,4 +1,5 @@
 #pragma once
+#include <nvfp4/boundaries.hpp>
 #include <nvfp4/cases.hpp>
 #include <nvfp4/compare.hpp>
 #include <nvfp4/diagnose.hpp>

@@ -47,6 +47,7 @@ std::string text_of(const Producer& p) {
 
 struct Options {
   std::string input, array, tensor, input_dtype;
+  std::int64_t witness_tries = -1;
 };
 
 Outcome list() {
@@ -71,8 +72,18 @@ Run declare_dialects(CLI::App& app) {
   CLI::Option* input = app.add_option("--input", o->input, "a matrix: what each makes of it, pair by pair");
   app.add_option("--array", o->array, "which array of an .npz")->needs(input);
   app.add_option("--tensor", o->tensor, "which tensor of a .safetensors")->needs(input);
-  app.add_option("--input-dtype", o->input_dtype, "bf16: uint16 elements are BF16 bits")->needs(input);
+  app.add_option("--input-dtype", o->input_dtype,
+                 "bf16: uint16 elements are BF16 bits; or what witnesses are looked for as");
+  app.add_option("--witnesses", o->witness_tries,
+                 "for each pair a case on which they part, looked for in the case packs and N more matrices")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1000000))
+      ->excludes(input);
   return [o] {
+    if (o->witness_tries >= 0)
+      return witness_table(dtype_named(o->input_dtype).value_or(Dtype::fp32), o->witness_tries);
+    if (o->input.empty() && !o->input_dtype.empty())
+      throw UsageError("--input-dtype needs --input or --witnesses");
     if (o->input.empty()) return list();
     return dialect_table(io::open_matrix(o->input, {o->array, o->tensor, dtype_named(o->input_dtype)}).view);
   };
