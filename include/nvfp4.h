@@ -15,6 +15,7 @@ enum { NVFP4_OK = 0, NVFP4_DIFFERS = 1, NVFP4_INVALID = 2 };
 enum { NVFP4_FP32 = 0, NVFP4_BF16 = 1, NVFP4_FP16 = 2 };
 enum { NVFP4_LAYOUT_LINEAR = 0, NVFP4_LAYOUT_128X4 = 1, NVFP4_LAYOUT_8X4 = 2, NVFP4_LAYOUT_4_TOKEN = 3 };
 enum { NVFP4_SCALE_PER_TENSOR = 0, NVFP4_SCALE_PER_ROW = 1 };
+enum { NVFP4_SELECT_MAE = 0, NVFP4_SELECT_MSE = 1 };
 
 /* A quantized matrix, owned by whoever received it, until nvfp4_free. */
 typedef struct nvfp4_tensor nvfp4_tensor;
@@ -33,9 +34,12 @@ typedef struct nvfp4_options {
   int block_rows, block_cols;
   int tensor_scale;
   const float* tensor_amax; /* replaces the input's own; null: its own */
+  int e4m3_max;             /* of the four-over-six dialects, as the next two: 448 or 256 */
+  int select;               /* by which error a block chooses between 4 and 6 */
+  int error_fast;           /* not 0: errors in the tensor's scaled units */
 } nvfp4_options;
 #define NVFP4_OPTIONS \
-  { sizeof(nvfp4_options), "te", 1, 16, NVFP4_SCALE_PER_TENSOR, NULL }
+  { sizeof(nvfp4_options), "te", 1, 16, NVFP4_SCALE_PER_TENSOR, NULL, 448, NVFP4_SELECT_MAE, 0 }
 
 /* Somebody's bytes. Begin with NVFP4_BYTES. A null pointer: not given. */
 typedef struct nvfp4_bytes {

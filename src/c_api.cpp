@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
@@ -71,14 +72,15 @@ ScaleLayout layout_of(int value) {
   return enumerator<ScaleLayout>(value, static_cast<int>(scale_layouts().size()), "layout");
 }
 
-/// The caller's struct, or the defaults; refused where the caller was compiled against a larger one.
+/// The caller's struct, and the defaults of what it was compiled too early to know; refused where it knows more.
 template <class T>
-T or_defaults(const T* given, const T& defaults, const char* name) {
+T or_defaults(const T* given, T defaults, const char* name) {
   if (!given) return defaults;
-  if (given->size != sizeof(T))
+  if (given->size < sizeof given->size || given->size > sizeof(T))
     refuse(std::string(name) + ".size: expected " + std::to_string(sizeof(T)) + ", found " +
            std::to_string(given->size));
-  return *given;
+  std::memcpy(&defaults, given, given->size);
+  return defaults;
 }
 
 MatrixView view_of(const nvfp4_matrix& m) {
@@ -94,6 +96,7 @@ QuantizeSpec spec_of(const nvfp4_options* given) {
   if (!spec.dialect) refuse("no dialect '" + std::string(dialect) + "'");
   spec.tensor_scale = enumerator<TensorScale>(o.tensor_scale, 2, "options.tensor_scale");
   if (o.tensor_amax) spec.amax = *o.tensor_amax;
+  spec.four_over_six = {o.e4m3_max, enumerator<Select>(o.select, 2, "options.select"), o.error_fast != 0};
   validate(spec);
   return spec;
 }

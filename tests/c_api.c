@@ -74,6 +74,30 @@ const char* c_options_reach_the_bytes(void) {
   return NULL;
 }
 
+const char* c_four_over_six(void) {
+  nvfp4_options options = NVFP4_OPTIONS;
+  nvfp4_tensor *of_448, *of_256;
+  fill();
+  options.dialect = "te_4over6";
+  HOLDS(nvfp4_quantize(&input, &options, &of_448) == NVFP4_OK);
+  options.e4m3_max = 256;
+  options.select = NVFP4_SELECT_MSE;
+  options.error_fast = 1;
+  HOLDS(nvfp4_quantize(&input, &options, &of_256) == NVFP4_OK);
+  HOLDS(memcmp(nvfp4_scales(of_448, NULL), nvfp4_scales(of_256, NULL), rows * 2) != 0);
+  nvfp4_free(of_256);
+  options.size =
+      (size_t)((char*)&options.e4m3_max - (char*)&options); /* a caller who knows no 4over6 options */
+  HOLDS(nvfp4_quantize(&input, &options, &of_256) == NVFP4_OK);
+  HOLDS(memcmp(nvfp4_scales(of_448, NULL), nvfp4_scales(of_256, NULL), rows * 2) == 0);
+  nvfp4_free(of_256);
+  nvfp4_free(of_448);
+  options.size = sizeof options;
+  options.select = 2;
+  HOLDS(nvfp4_quantize(&input, &options, &of_256) == NVFP4_INVALID && says("options.select"));
+  return NULL;
+}
+
 const char* c_compares(void) {
   nvfp4_tensor* expected;
   nvfp4_bytes actual;

@@ -22,6 +22,7 @@ std::string outcome(const char* (*scenario)()) {
 TEST_CASE("c: a program in C") {
   CHECK(outcome(c_quantizes_and_dequantizes) == "");
   CHECK(outcome(c_options_reach_the_bytes) == "");
+  CHECK(outcome(c_four_over_six) == "");
   CHECK(outcome(c_compares) == "");
   CHECK(outcome(c_reads_device_memory) == "");
   CHECK(outcome(c_takes_bytes) == "");
