@@ -58,12 +58,12 @@ Matrix hadamard(MatrixView x, const Hadamard& h) {
   if (x.cols % 16) throw std::invalid_argument("a Hadamard transform of 16 needs columns in multiples of 16");
   const Values values = widen(x);
   const Format format = x.dtype == Dtype::bf16 ? Format::bf16 : Format::fp16;
-  Matrix out(x.rows, x.cols, x.dtype);
+  Matrix out(x.rows, x.cols, h.rounded ? x.dtype : Dtype::fp32);
   for (std::int64_t i = 0; i < x.rows * x.cols; ++i) {
     const float* group = values.data.data() + i / 16 * 16;
     const int j = static_cast<int>(i % 16);
     const float y = h.sum == HadamardSum::fma_chain ? fma_chain(group, h, j) : tensor_core(group, h, j);
-    if (x.dtype == Dtype::fp32)
+    if (out.dtype == Dtype::fp32)
       out.f32()[i] = settled(Number(y));
     else
       out.u16()[i] = static_cast<std::uint16_t>(encode(

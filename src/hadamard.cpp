@@ -100,7 +100,7 @@ void store_group(std::span<float, 16> group, Matrix& out, std::int64_t first) {
 
 Matrix hadamard(MatrixView x, const Hadamard& h) {
   if (x.cols % 16) throw std::invalid_argument("a Hadamard transform of 16 needs columns in multiples of 16");
-  Matrix out(x.rows, x.cols, x.dtype);
+  Matrix out(x.rows, x.cols, h.rounded ? x.dtype : Dtype::fp32);
   const std::int64_t groups = x.rows * x.cols / 16;
 #pragma omp parallel num_threads(threads())
   {

@@ -76,6 +76,20 @@ std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
   return "";
 }
 
+/// What a producer makes of a matrix that it transforms first.
+BlockScaledTensor quantize_transformed(const Producer& producer, MatrixView x, const Kernels& kernels) {
+  const Dialect& dialect = *producer.spec.dialect;
+  Hadamard h{producer.signs, hadamard_sum(dialect, x.dtype)};
+  const Matrix rounded = kernels.hadamard(x, h);
+  if (!dialect.unrounded_rht) return kernels.quantize(rounded.view(), producer.spec, {});
+  QuantizeSpec spec = producer.spec;
+  if (spec.tensor_scale == TensorScale::row)
+    throw std::invalid_argument(std::string(dialect.name) + " of a transform has one tensor scale");
+  if (!spec.amax) spec.amax = kernels.amax(rounded.view(), dialect);
+  h.rounded = false;
+  return kernels.quantize(kernels.hadamard(x, h).view(), spec, {});
+}
+
 }  // namespace
 
 std::span<const Producer> producers() { return table; }
@@ -94,15 +108,13 @@ ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& k
   if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
                                 std::to_string(x.cols) + ": " + why);
-  const auto transformed = [&](MatrixView m) {
-    return kernels.hadamard(m, {producer.signs, hadamard_sum(*producer.spec.dialect, x.dtype)});
+  const auto by_spec = [&](MatrixView m, bool transform) {
+    return transform ? quantize_transformed(producer, m, kernels) : kernels.quantize(m, producer.spec, {});
   };
-  const auto by_spec = [&](MatrixView m) { return kernels.quantize(m, producer.spec, {}); };
-  if (producer.rht && !producer.columns) return {by_spec(transformed(x).view()), std::nullopt};
-  ProducerResult result{by_spec(x), std::nullopt};
-  if (!producer.columns || (x.rows % 16 && !producer.name.empty())) return result;
-  const Matrix turned = transpose(x);
-  result.columns = by_spec(producer.rht ? transformed(turned.view()).view() : turned.view());
+  if (!producer.columns) return {by_spec(x, producer.rht), std::nullopt};
+  ProducerResult result{by_spec(x, false), std::nullopt};
+  if (x.rows % 16 && !producer.name.empty()) return result;
+  result.columns = by_spec(transpose(x).view(), producer.rht);
   return result;
 }
 

@@ -25,7 +25,8 @@ float bf16(std::uint16_t code) { return std::bit_cast<float>(std::uint32_t{code}
 constexpr Hadamard every_kind[] = {{Signs::none, HadamardSum::fma_chain},
                                    {Signs::te, HadamardSum::fma_chain},
                                    {Signs::none, HadamardSum::tensor_core},
-                                   {Signs::te, HadamardSum::tensor_core}};
+                                   {Signs::te, HadamardSum::tensor_core},
+                                   {Signs::te, HadamardSum::tensor_core, false}};
 
 /// The first output of a tensor-core sum without signs: (x0 + ... + x15) / 4.
 float first_sum(const std::vector<float>& values) {
@@ -53,12 +54,43 @@ TEST_CASE("hadamard: every layer as the reference on every case and element type
       }
 }
 
+TEST_CASE("hadamard: a sum that is kept is the one that was rounded") {
+  const Case c = make_cases("random", Dtype::bf16, 3)[0];
+  const Matrix sums = cpu_kernels().hadamard(c.input.view(), {Signs::te, HadamardSum::tensor_core, false});
+  const Matrix rounded = cpu_kernels().hadamard(c.input.view(), {Signs::te, HadamardSum::tensor_core});
+  REQUIRE(sums.dtype == Dtype::fp32);
+  int moved = 0;
+  for (std::int64_t i = 0; i < sums.rows * sums.cols; ++i) {
+    std::uint32_t code;
+    reference_kernels().encode({sums.f32() + i, 1}, {.format = Format::bf16}, {&code, 1});
+    CHECK(code == rounded.u16()[i]);
+    moved += bf16(rounded.u16()[i]) != sums.f32()[i];
+  }
+  CHECK(moved > 0);
+}
+
+TEST_CASE("hadamard: te's fused fast math quantizes the unrounded sums under the amax of the rounded") {
+  const Dialect& dialect = dialects::te_rht_fused_fast_math::info;
+  const Producer producer{.name = "", .spec = default_spec(dialect), .rht = true};
+  const Case c = make_cases("random", Dtype::bf16, 3)[0];
+  const Matrix sums = cpu_kernels().hadamard(c.input.view(), {Signs::te, HadamardSum::tensor_core, false});
+  const Matrix rounded = cpu_kernels().hadamard(c.input.view(), {Signs::te, HadamardSum::tensor_core});
+  QuantizeSpec spec = default_spec(dialect);
+  spec.amax = reference_kernels().amax(rounded.view(), dialect);
+  for (const Kernels* kernels : {&reference_kernels(), &cpu_kernels()}) {
+    const BlockScaledTensor made = quantize(producer, c.input.view(), *kernels).rows;
+    CHECK(compare(reference_kernels().quantize(sums.view(), spec, {}), made).equal());
+    CHECK_FALSE(compare(reference_kernels().quantize(rounded.view(), spec, {}), made).equal());
+  }
+}
+
 TEST_CASE("hadamard: a unit vector gives its row of the matrix, with its sign") {
   for (int k = 0; k < 16; ++k) {
     std::vector<float> unit(16);
     unit[static_cast<std::size_t>(k)] = 1;
     for (const Hadamard& h : every_kind) {
       const Matrix y = reference_kernels().hadamard(bf16_row(unit).view(), h);
+      if (!h.rounded) continue;
       for (int j = 0; j < 16; ++j) {
         const bool sign = h.signs == Signs::te && (0xD7E8 >> k & 1);
         const bool odd = __builtin_popcount(static_cast<unsigned>(k & j)) % 2 == 1;

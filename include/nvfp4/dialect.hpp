@@ -59,6 +59,7 @@ struct Dialect {
   bool per_row = false;             ///< its second-level scale is one a row, always
   bool four_over_six = false;       ///< takes the options of that name
   bool tensor_core_rht = false;     ///< its transform of BF16 runs on tensor cores
+  bool unrounded_rht = false;  ///< whose sums it quantizes as they are, under the amax of the rounded ones
   int block_cols = 16;
   Format element = Format::e2m1;
   Format scale = Format::ue4m3;

@@ -12,7 +12,7 @@ constexpr std::string_view name(Signs s) { return s == Signs::te ? "te" : "none"
 /// Transformer Engine's fixed sign vector: bit i set is a minus at i.
 inline constexpr std::uint32_t te_sign_mask = 0xD7E8;
 
-/// How the 16 products of an output are added. Each is followed by one rounding to the input's element type.
+/// How the 16 products of an output are added.
 enum class HadamardSum : std::uint8_t {
   fma_chain,    ///< FP32 fused multiply-adds from +0, k ascending: TE's PyTorch reference on a CPU
   tensor_core,  ///< one step of the sm_90 and sm_100 BF16 tensor core: tensorcore.md 7, F = 25
@@ -23,6 +23,7 @@ enum class HadamardSum : std::uint8_t {
 struct Hadamard {
   Signs signs = Signs::te;
   HadamardSum sum = HadamardSum::fma_chain;
+  bool rounded = true;  ///< to the input's element type; else each sum is handed on in FP32
 };
 
 constexpr bool is_negative(const Hadamard& h, int k, int j) {

@@ -59,7 +59,13 @@ struct F32 {
     return F32(_mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1))));
   }
 
-  static void store_packed(const Codes* codes, std::uint8_t* out);
+  [[gnu::always_inline]] static void store_packed(const Codes* codes, std::uint8_t* out);
+
+  struct Split;
+  /// One block; dword i has elements 2i and 2i + 1, the upper halves of FP32 numbers.
+  static Split split(const Bf16* x);
+  static F32 eight_each(const float* one) { return F32(*one); }
+  [[gnu::always_inline]] static void store_bytes(const Codes* bytes, std::uint8_t* out);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
   static F32 e2m1_value(Codes);
 
@@ -68,6 +74,17 @@ struct F32 {
   static std::uint32_t amax_bits16(const std::uint16_t* x, std::int64_t count);
   static __m256i block_maxima16(const std::uint16_t* x, std::int64_t stride, std::int64_t rows);
 };
+
+struct F32::Split {
+  F32 even, odd;
+};
+
+F32::Split F32::split(const Bf16* x) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000));
+  return {F32(_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16))),
+          F32(_mm256_castsi256_ps(_mm256_and_si256(pairs, upper)))};
+}
 
 struct E4M3Scales {
   Codes code;
@@ -120,23 +137,26 @@ Codes negative(F32 y) {
 __m256i absolute(__m256i bits) { return _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF)); }
 __m256i load(const void* x) { return _mm256_loadu_si256(static_cast<const __m256i*>(x)); }
 
-/// See avx512.cpp: three roundings by 1.5 * 2^23, then minima.
-Codes e2m1_magnitude(F32 y) {
+/// See avx512.cpp: three roundings by 1.5 * 2^23, then minima. The code's dword is exact in its lower half only.
+__m256 with_magnitude(F32 y) {
   constexpr float magic = 0x1.8p23f;
-  const __m256 a = _mm256_castsi256_ps(absolute(_mm256_castps_si256(y.v)));
+  const __m256 a = abs(y).v;
   const __m256 low = _mm256_fmadd_ps(a, _mm256_set1_ps(2), _mm256_set1_ps(magic));
   const __m256 middle = _mm256_add_ps(a, _mm256_set1_ps(magic + 2));
   const __m256 high = _mm256_fmadd_ps(a, _mm256_set1_ps(0.5f), _mm256_set1_ps(magic + 4));
-  const __m256 code =
-      _mm256_min_ps(_mm256_min_ps(_mm256_min_ps(low, middle), high), _mm256_set1_ps(magic + 7));
-  return Codes(_mm256_and_si256(_mm256_castps_si256(code), _mm256_set1_epi32(7)));
+  return _mm256_min_ps(_mm256_min_ps(_mm256_min_ps(low, middle), high), _mm256_set1_ps(magic + 7));
+}
+
+Codes e2m1_magnitude(F32 y) {
+  return Codes(_mm256_and_si256(_mm256_castps_si256(with_magnitude(y)), _mm256_set1_epi32(7)));
 }
 
 /// vminps makes a NaN +Inf, which has no sign to keep.
 Codes e2m1_satfinite(F32 y) {
-  const __m256 number = _mm256_min_ps(y.v, _mm256_set1_ps(__builtin_inff()));
-  const __m256i sign = _mm256_srli_epi32(_mm256_castps_si256(number), 28);
-  return e2m1_magnitude(y) | Codes(_mm256_and_si256(sign, _mm256_set1_epi32(8)));
+  const __m256 sign =
+      _mm256_and_ps(_mm256_min_ps(y.v, _mm256_set1_ps(__builtin_inff())), _mm256_set1_ps(-0.f));
+  return Codes(_mm256_or_si256(_mm256_castps_si256(with_magnitude(y)),
+                               _mm256_srli_epi32(_mm256_castps_si256(sign), 28)));
 }
 
 /// See avx512.cpp: integer RNE at bit 20, and below 2^-6 one addition of 2^14.
@@ -241,17 +261,31 @@ __m256i F32::block_maxima16(const std::uint16_t* x, std::int64_t stride, std::in
 
 /// Two blocks of two vectors each; words of low + 16 * high. Lane 0 has elements 0-3 and 8-11, lane 1 the others.
 __m256i pairs(const Codes* c) {
+  const auto nibble = [&](int i) { return _mm256_and_si256(c[i].v, _mm256_set1_epi32(15)); };
   const __m256i bytes =
-      _mm256_packus_epi16(_mm256_packs_epi32(c[0].v, c[1].v), _mm256_packs_epi32(c[2].v, c[3].v));
+      _mm256_packus_epi16(_mm256_packs_epi32(nibble(0), nibble(1)), _mm256_packs_epi32(nibble(2), nibble(3)));
   return _mm256_maddubs_epi16(bytes, _mm256_set1_epi16(0x1001));
 }
 
 /// codes[2b], codes[2b + 1] are block b.
-void F32::store_packed(const Codes* codes, std::uint8_t* out) {
+inline void F32::store_packed(const Codes* codes, std::uint8_t* out) {
   const __m256i packed = _mm256_packus_epi16(pairs(codes), pairs(codes + 4));
   const __m128i outer = _mm256_castsi256_si128(packed), inner = _mm256_extracti128_si256(packed, 1);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_unpacklo_epi16(outer, inner));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16), _mm_unpackhi_epi16(outer, inner));
+}
+
+Codes two_nibbles(Codes low, Codes high) {
+  return Codes(
+      _mm256_and_si256(_mm256_or_si256(low.v, _mm256_slli_epi32(high.v, 4)), _mm256_set1_epi32(0xFF)));
+}
+
+/// The lowest byte of every dword, in order. Packing leaves dword l of vector i at place 4l + i.
+inline void F32::store_bytes(const Codes* c, std::uint8_t* out) {
+  const __m256i packed =
+      _mm256_packus_epi16(_mm256_packus_epi32(c[0].v, c[1].v), _mm256_packus_epi32(c[2].v, c[3].v));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permutevar8x32_epi32(packed, order));
 }
 
 /// In the low four bits of each lane; higher bits are ignored.

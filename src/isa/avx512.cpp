@@ -55,7 +55,15 @@ struct F32 {
     return F32(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(block_maxima16(&x->bits, stride, rows))));
   }
 
-  static void store_packed(const Codes* codes, std::uint8_t* out);
+  [[gnu::always_inline]] static void store_packed(const Codes* codes, std::uint8_t* out);
+
+  struct Split;
+  /// Two blocks; dword i has elements 2i and 2i + 1, the upper halves of FP32 numbers.
+  static Split split(const Bf16* x);
+  static F32 eight_each(const float* two) {
+    return F32(_mm512_mask_broadcastss_ps(_mm512_set1_ps(two[0]), 0xFF00, _mm_load_ss(two + 1)));
+  }
+  [[gnu::always_inline]] static void store_bytes(const Codes* bytes, std::uint8_t* out);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
   static F32 e2m1_value(Codes);
 
@@ -64,6 +72,17 @@ struct F32 {
   static std::uint32_t amax_bits16(const std::uint16_t* x, std::int64_t count);
   static __m512i block_maxima16(const std::uint16_t* x, std::int64_t stride, std::int64_t rows);
 };
+
+struct F32::Split {
+  F32 even, odd;
+};
+
+F32::Split F32::split(const Bf16* x) {
+  const __m512i pairs = _mm512_loadu_si512(x);
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000));
+  return {F32(_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))),
+          F32(_mm512_castsi512_ps(_mm512_and_si512(pairs, upper)))};
+}
 
 struct E4M3Scales {
   Codes code;
@@ -107,18 +126,18 @@ Codes negative(F32 y) {
 
 __m512i absolute(__m512i bits) { return _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF)); }
 
-/// 1.5 * 2^23 plus the code of |y|, whose bits are thus the lowest. The code as a real function of a = |y| is
-/// the concave minimum of 2a, a + 2, a/2 + 4; adding 1.5 * 2^23 rounds each to an integer by RNE, and codes
-/// that are even integers are the even codes. The minimum of the rounded is the rounded minimum. The last
-/// bound is the saturation, and NaN's code by vminps' second operand.
+/// 1.5 * 2^23 plus the code of |y|, whose bits are thus the lowest. The code as a real function of a = min(|y|, 6)
+/// is the concave minimum of 2a, a + 2, a/2 + 4; adding 1.5 * 2^23 rounds each to an integer by RNE, and codes
+/// that are even integers are the even codes. The minimum of the rounded is the rounded minimum. vrangeps takes
+/// the smaller magnitude and no sign, and 6 for a quiet NaN, as all are that arithmetic has made.
 __m512i with_magnitude(F32 y) {
   constexpr float magic = 0x1.8p23f;
-  const __m512 a = _mm512_castsi512_ps(absolute(_mm512_castps_si512(y.v)));
+  constexpr int smaller_magnitude = 2, no_sign = 2 << 2;
+  const __m512 a = _mm512_range_ps(y.v, _mm512_set1_ps(6), smaller_magnitude | no_sign);
   const __m512 low = _mm512_fmadd_ps(a, _mm512_set1_ps(2), _mm512_set1_ps(magic));
   const __m512 middle = _mm512_add_ps(a, _mm512_set1_ps(magic + 2));
   const __m512 high = _mm512_fmadd_ps(a, _mm512_set1_ps(0.5f), _mm512_set1_ps(magic + 4));
-  return _mm512_castps_si512(
-      _mm512_min_ps(_mm512_min_ps(_mm512_min_ps(low, middle), high), _mm512_set1_ps(magic + 7)));
+  return _mm512_castps_si512(_mm512_min_ps(_mm512_min_ps(low, middle), high));
 }
 
 Codes e2m1_magnitude(F32 y) { return Codes(_mm512_and_si512(with_magnitude(y), _mm512_set1_epi32(7))); }
@@ -233,12 +252,24 @@ __m512i pairs(const Codes* b) {
 
 /// codes[b] is block b; qword b of the result is its packed codes. Each 128-bit lane holds two bytes of every
 /// block, so a permutation of 16-bit words, word l of block b from place 8l + b, finishes.
-void F32::store_packed(const Codes* codes, std::uint8_t* out) {
+inline void F32::store_packed(const Codes* codes, std::uint8_t* out) {
   const __m512i packed = _mm512_packus_epi16(pairs(codes), pairs(codes + 4));
   alignas(64) static constexpr std::uint16_t order[32] = {0,  8,  16, 24, 1,  9,  17, 25, 2,  10, 18,
                                                           26, 3,  11, 19, 27, 4,  12, 20, 28, 5,  13,
                                                           21, 29, 6,  14, 22, 30, 7,  15, 23, 31};
   _mm512_storeu_si512(out, _mm512_permutexvar_epi16(_mm512_load_si512(order), packed));
+}
+
+Codes two_nibbles(Codes low, Codes high) {
+  return Codes(_mm512_or_si512(low.v, _mm512_slli_epi32(high.v, 4)));
+}
+
+/// The lowest byte of every dword, in order. Packing leaves dword l of vector i at place 4l + i.
+inline void F32::store_bytes(const Codes* c, std::uint8_t* out) {
+  const __m512i packed =
+      _mm512_packus_epi16(_mm512_packus_epi32(c[0].v, c[1].v), _mm512_packus_epi32(c[2].v, c[3].v));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, packed));
 }
 
 /// In the low four bits of each lane; higher bits are ignored.

@@ -100,7 +100,33 @@ struct Engine {
 
   /// The codes of as many blocks as one packed store takes.
   template <class D, class T, class Tensor>
-  static void pack_blocks(const T* x, const float* encode, const Tensor& tensor, std::uint8_t* out) {
+  [[gnu::always_inline]] static void pack_blocks(const T* x, const float* encode, const Tensor& tensor,
+                                                 std::uint8_t* out) {
+    if constexpr (D::info.element == Format::e2m1 && requires { F::split(x); })
+      pack_split<D>(x, encode, tensor, out);
+    else
+      pack_whole<D>(x, encode, tensor, out);
+  }
+
+  /// Even and odd elements in vectors of their own: they are cut from pairs without a shuffle, and their codes are
+  /// the two nibbles of a byte.
+  template <class D, class T, class Tensor>
+  [[gnu::always_inline]] static void pack_split(const T* x, const float* encode, const Tensor& tensor,
+                                                std::uint8_t* out) {
+    constexpr int blocks = lanes / 8;  // of one pair of vectors
+    Code bytes[F::packed_blocks / blocks];
+#pragma GCC unroll 8
+    for (int i = 0; i < F::packed_blocks / blocks; ++i) {
+      const auto [even, odd] = F::split(x + 16 * blocks * i);
+      const F scale = F::eight_each(encode + blocks * i);
+      bytes[i] = two_nibbles(D::element(even, scale, tensor), D::element(odd, scale, tensor));
+    }
+    F::store_bytes(bytes, out);
+  }
+
+  template <class D, class T, class Tensor>
+  [[gnu::always_inline]] static void pack_whole(const T* x, const float* encode, const Tensor& tensor,
+                                                std::uint8_t* out) {
     Code codes[F::packed_blocks * parts];
 #pragma GCC unroll 8
     for (int b = 0; b < F::packed_blocks; ++b) {

@@ -84,7 +84,7 @@ struct F32 {
     return F32(widen_fp16(block_maxima16(x, stride, rows)));
   }
 
-  static void store_packed(const Codes* codes, std::uint8_t* out);
+  [[gnu::always_inline]] static void store_packed(const Codes* codes, std::uint8_t* out);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
   static F32 e2m1_value(Codes);
 
@@ -279,7 +279,7 @@ Ints F32::block_maxima16(const void* data, std::int64_t stride, std::int64_t row
 Ints columns(const Codes* c) { return c[0].v | (c[1].v << 8) | (c[2].v << 16) | (c[3].v << 24); }
 
 /// codes[4b] .. codes[4b + 3] are block b. Bytes of even and of odd elements, each in order, then nibbles.
-void F32::store_packed(const Codes* codes, std::uint8_t* out) {
+inline void F32::store_packed(const Codes* codes, std::uint8_t* out) {
   using Chars = char __attribute__((vector_size(16)));
   const Ints a = columns(codes), b = columns(codes + 4);
   const auto low = __builtin_bit_cast(Chars, __builtin_shufflevector(a, b, 0, 4, 1, 5));

@@ -133,6 +133,28 @@ struct te_rht_fused : te {
   }
 };
 
+/// The same with NVTE_USE_FAST_MATH=1: an approximate reciprocal, and a transform that is not rounded to BF16
+/// before it is quantized. Its tensor amax still comes from the kernel that rounds, so a block's may exceed it.
+struct te_rht_fused_fast_math : te_rht_fused {
+  static constexpr Dialect info{
+      .name = "te_rht_fused_fast_math",
+      .version = te::info.version,
+      .source = te_rht_fused::info.source,
+      .evidence = te_rht_fused::info.evidence,
+      .global_is = GlobalIs::amax,
+      .global_divisor = 2688,
+      .nan_in_block_amax = true,
+      .tensor_core_rht = true,
+      .unrounded_rht = true,
+  };
+
+  template <class F>
+  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+    const auto scale = e4m3_satfinite(min_nan(amax * tensor.multiplier, F(flt_max)));
+    return {scale.code, min_nan(rcp_approx_ftz(scale.value * tensor.decode), F(flt_max))};
+  }
+};
+
 /// The partial cast of FSDP: a tensor amax below FLT_MIN counts as FLT_MIN.
 struct te_fsdp : te {
   static constexpr Dialect info{
