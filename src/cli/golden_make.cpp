@@ -122,7 +122,8 @@ Run declare_golden_make(CLI::App& app) {
   app.add_option("-o,--output", o->out, ".npz, or - for stdout")->required();
   declare_profile(app, o->profile);
   app.add_option("--kind", o->kind, "quantize")->capture_default_str();
-  app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, witnesses, ...")->delimiter(',');
+  app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, witnesses, ...")
+      ->delimiter(',');
   app.add_option("--input-dtype", o->input_dtype, "float32|bf16|float16: of the inputs")
       ->capture_default_str();
   app.add_option("--seed", o->seed, "of the random cases")
