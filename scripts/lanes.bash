@@ -63,7 +63,7 @@ count_junit() {
   tests=$(number tests "$1") failures=$(number failures "$1")
   disabled=$(number disabled "$1") skips=$(number skipped "$1")
   tally $((tests - failures - disabled - skips)) "$failures" $((disabled + skips))
-  { grep -o 'not run: .*' "$1" || true; } | sort -u >>"$results/not_run"
+  { grep -o 'not run: .*' "$1" || true; } | sed 's/^not run: //' | sort -u >>"$results/not_run"
 }
 
 # unless_unchanged NAME FILE_OR_FOLDER... -- COMMAND...: leaves out what passed with these same bytes on
