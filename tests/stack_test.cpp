@@ -130,6 +130,16 @@ TEST_CASE("stack: through files and the program") {
   CHECK(io::read_stack(*file).experts[1].global.size() == rows);
 }
 
+TEST_CASE("stack: inspect tells of all experts together") {
+  const Stack stack;
+  REQUIRE(run(stack.quantize()).exit_code == 0);
+  const json seen = program::json({"inspect", stack.folder / "q.npz"});
+  CHECK(seen.value("shape", json()) == json{experts, rows, cols});
+  CHECK(seen.value("global_count", 0) == experts);
+  CHECK(seen.value("/scales/blocks"_json_pointer, 0) == experts * rows * 3);
+  CHECK(has(run({"inspect", stack.folder / "q.npz"}).out, "3 x 5 x 40"));
+}
+
 TEST_CASE("stack: without --experts the leading dimensions are one matrix") {
   const Stack stack;
   CHECK(run({"quantize", stack.folder / "x.npy", "-o", stack.folder / "q.npz"}).exit_code == 0);

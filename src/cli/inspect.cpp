@@ -80,35 +80,63 @@ double bits(std::uint64_t bytes, std::int64_t parameters) {
 
 // A quantized tensor with its manifest.
 
-Outcome inspect_quantized(const io::ArrayFile& file) {
-  const io::QuantizedFile q = io::read_quantized(file);
-  const BlockScaledTensor& t = q.rows;
-  ScaleHistogram histogram;
+void add_scales(const BlockScaledTensor& t, ScaleHistogram& histogram) {
   for (std::int64_t row = 0; row < t.rows; row += t.spec.block.rows)
     histogram.add(std::span(t.scales).subspan(static_cast<std::size_t>(row * t.blocks_per_row()),
                                               static_cast<std::size_t>(t.blocks_per_row())));
-  const double density = bits(
-      t.codes.size() + static_cast<std::size_t>(histogram.blocks) + 4 * t.global.size(), t.rows * t.cols);
+}
+
+std::string extent_text(const Json& shape) {
+  std::string text;
+  for (const Json& extent : shape) text += (text.empty() ? "" : " x ") + extent.dump();
+  return text;
+}
+
+/// One tensor, or a stack's experts together; `stored` is how their file has them.
+template <class Stored>
+Outcome inspect_experts(const Stored& stored, std::span<const BlockScaledTensor> experts, const Json& shape) {
+  const BlockScaledTensor& first = experts.front();
+  const Dialect& dialect = *first.spec.dialect;
+  ScaleHistogram histogram;
+  std::size_t codes = 0, globals = 0;
+  for (const BlockScaledTensor& t : experts) {
+    add_scales(t, histogram);
+    codes += t.codes.size();
+    globals += t.global.size();
+  }
+  const auto parameters = static_cast<std::int64_t>(experts.size()) * first.rows * first.cols;
+  const double density = bits(codes + static_cast<std::size_t>(histogram.blocks) + 4 * globals, parameters);
   Outcome outcome;
   outcome.json = {{"kind", "tensor"},
                   {"format", "nvfp4"},
-                  {"dialect", t.spec.dialect->name},
-                  {"block", block_name(t.spec.block)},
-                  {"shape", {t.rows, t.cols}},
-                  {"layout", name(q.layout)},
-                  {"columns", q.columns.has_value()},
-                  {"global_is", name(t.spec.dialect->global_is)},
-                  {"global_count", t.global.size()},
+                  {"dialect", dialect.name},
+                  {"block", block_name(first.spec.block)},
+                  {"shape", shape},
+                  {"layout", name(stored.layout)},
+                  {"global_is", name(dialect.global_is)},
+                  {"global_count", globals},
                   {"bits_per_parameter", density},
                   {"scales", to_json(histogram)},
-                  {"manifest", Json::parse(io::manifest_json(q))}};
-  if (t.global.size() == 1) outcome.json["global"] = shortest(t.global[0]);
-  outcome.text = "NVFP4 by " + std::string(t.spec.dialect->name) + ", " + std::to_string(t.rows) + " x " +
-                 std::to_string(t.cols) + ", blocks " + block_name(t.spec.block) + ", " + fixed(density, 3) +
-                 " bits per parameter" + (q.columns ? ", with columns" : "") + "\n  " +
-                 (t.global.size() == 1 ? "tensor scale " + shortest(t.global[0])
-                                       : std::to_string(t.global.size()) + " second-level scales") +
-                 " (" + std::string(name(t.spec.dialect->global_is)) + ")\n" + to_text(histogram);
+                  {"manifest", Json::parse(io::manifest_json(stored))}};
+  if (globals == 1) outcome.json["global"] = shortest(first.global[0]);
+  outcome.text = "NVFP4 by " + std::string(dialect.name) + ", " + extent_text(shape) + ", blocks " +
+                 block_name(first.spec.block) + ", " + fixed(density, 3) + " bits per parameter\n  " +
+                 (globals == 1 ? "tensor scale " + shortest(first.global[0])
+                               : std::to_string(globals) + " second-level scales") +
+                 " (" + std::string(name(dialect.global_is)) + ")\n" + to_text(histogram);
+  return outcome;
+}
+
+Outcome inspect_quantized(const io::ArrayFile& file) {
+  if (io::holds_stack(file)) {
+    const io::QuantizedStack stack = io::read_stack(file);
+    const BlockScaledTensor& t = stack.experts.front();
+    return inspect_experts(stack, stack.experts, {stack.experts.size(), t.rows, t.cols});
+  }
+  const io::QuantizedFile q = io::read_quantized(file);
+  Outcome outcome = inspect_experts(q, {&q.rows, 1}, {q.rows.rows, q.rows.cols});
+  outcome.json["columns"] = q.columns.has_value();
+  if (q.columns) outcome.text += "  with columns\n";
   return outcome;
 }
 
@@ -166,8 +194,7 @@ Json inspect_plain(const io::ArrayInfo& info, Totals& totals) {
 }
 
 std::string line_of(const Json& tensor) {
-  std::string shape;
-  for (const auto& extent : tensor["shape"]) shape += (shape.empty() ? "" : " x ") + extent.dump();
+  const std::string shape = extent_text(tensor["shape"]);
   std::string text = "  " + tensor["name"].get<std::string>() + "  " + tensor["format"].get<std::string>() +
                      "  " + (shape.empty() ? "scalar" : shape);
   if (tensor.contains("zero_blocks"))
