@@ -8,6 +8,7 @@
 #include <nvfp4/dialects/compressed_tensors.hpp>
 #include <nvfp4/dialects/cutlass.hpp>
 #include <nvfp4/dialects/flashinfer.hpp>
+#include <nvfp4/dialects/flashinfer_4over6.hpp>
 #include <nvfp4/dialects/fouroversix.hpp>
 #include <nvfp4/dialects/ggml.hpp>
 #include <nvfp4/dialects/jax.hpp>
@@ -37,7 +38,9 @@ struct DialectList {
 using Dialects = DialectList<
     dialects::te, dialects::te_rht_fused, dialects::te_rht_fused_fast_math, dialects::te_fast_math,
     dialects::te_4over6, dialects::te_fsdp, dialects::te_ref, dialects::te_ref_4over6, dialects::vllm,
-    dialects::flashinfer, dialects::flashinfer_exact, dialects::flashinfer_per_token, dialects::trtllm,
+    dialects::flashinfer, dialects::flashinfer_exact, dialects::flashinfer_per_token,
+    dialects::flashinfer_per_token_exact, dialects::flashinfer_4over6, dialects::flashinfer_4over6_exact,
+    dialects::flashinfer_4over6_per_token, dialects::flashinfer_4over6_per_token_exact, dialects::trtllm,
     dialects::cutlass_epilogue, dialects::cutlass_epilogue_host, dialects::cudnn, dialects::vllm_emulation,
     dialects::flashinfer_ref, dialects::auto_round, dialects::compressed_tensors, dialects::modelopt,
     dialects::modelopt_static, dialects::modelopt_onnx, dialects::torchao, dialects::torchao_single_level,

@@ -117,6 +117,38 @@ struct flashinfer_per_token : flashinfer {
   }
 };
 
+/// The same with true divisions. The row's encode scale is made first, and its reciprocal kept.
+struct flashinfer_per_token_exact : flashinfer_per_token {
+  static constexpr Dialect info{
+      .name = "flashinfer_per_token_exact",
+      .version = flashinfer::info.version,
+      .source = flashinfer_per_token::info.source,
+      .evidence = flashinfer_per_token::info.evidence,
+      .global_is = GlobalIs::multiply,
+      .per_row = true,
+  };
+
+  /// globalScale / rowAmax, at most FLT_MAX; 1 where that is 0.
+  template <class F>
+  static F row_encode(F amax, F global_scale) {
+    const F encode = min_num(ftz(global_scale / amax), F(flt_max));
+    return select(encode == F(0), F(1), encode);
+  }
+
+  template <class F>
+  static Tensor<F> tensor(F amax, const Setting&) {
+    const F a = ftz(amax);
+    const F encode = select(a == F(0), F(flt_max), row_encode(a, F(1) / F(one_over_2688)));
+    const F inverse = ftz(F(1) / ftz(encode));
+    return {inverse, encode, inverse};
+  }
+
+  template <class F>
+  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+    return flashinfer_exact::block<F>(amax, {tensor.encode, tensor.inverse});
+  }
+};
+
 /// The published "reference" of its trace templates, which breaks ties towards zero.
 struct flashinfer_ref {
   static constexpr Dialect info{

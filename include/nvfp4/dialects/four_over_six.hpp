@@ -9,6 +9,7 @@ namespace nvfp4::dialects {
 ///   adds_halves                        the order of its sums, see row_error
 ///   candidate(base, tensor)            Candidate of the scale before E4M3
 ///   error(x, candidate, tensor)        signed error of one element
+///   square(error)                      its square, in D's arithmetic
 ///
 /// Elements x(row, col), col from 0 to 15, are +0 beyond the matrix.
 struct four_over_six {
@@ -19,9 +20,9 @@ struct four_over_six {
     F encode;  ///< for element()
   };
 
-  template <class F>
+  template <class D, class F>
   static F measured(F error, Select select) {
-    return select == Select::mse ? error * error : abs(error);
+    return select == Select::mse ? D::square(error) : abs(error);
   }
 
   /// The larger, or NaN where there is one.
@@ -39,9 +40,10 @@ struct four_over_six {
       return total;
     }
     if constexpr (D::adds_halves)
-      for (int j = 0; j < 8; ++j) total = total + (measured(error(j), how) + measured(error(j + 8), how));
+      for (int j = 0; j < 8; ++j)
+        total = total + (measured<D>(error(j), how) + measured<D>(error(j + 8), how));
     else
-      for (int j = 0; j < 16; ++j) total = total + measured(error(j), how);
+      for (int j = 0; j < 16; ++j) total = total + measured<D>(error(j), how);
     return total;
   }
 
@@ -59,10 +61,15 @@ struct four_over_six {
     return sums[0];
   }
 
-  /// 4 only if it errs strictly less.
   template <class D, class F, class Tensor, class Elements>
   static BlockScale<F> choose(F base, const Tensor& tensor, const Elements& x) {
-    const Candidate<F> six = D::candidate(base, tensor), four = D::candidate(base * F(1.5f), tensor);
+    return better_of<D>(D::candidate(base, tensor), D::candidate(base * F(1.5f), tensor), tensor, x);
+  }
+
+  /// 4 only if it errs strictly less.
+  template <class D, class F, class Tensor, class Elements>
+  static BlockScale<F> better_of(const Candidate<F>& six, const Candidate<F>& four, const Tensor& tensor,
+                                 const Elements& x) {
     const auto better = block_error<D>(four, tensor, x) < block_error<D>(six, tensor, x);
     return {select(better, four.code, six.code), select(better, four.encode, six.encode)};
   }
@@ -111,6 +118,11 @@ struct te_choice {
   static Candidate<F> candidate(F base, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(base);
     return {scale.code, scale.value, Plain::block_encode(scale.value, tensor.decode)};
+  }
+
+  template <class F>
+  static F square(F error) {
+    return error * error;
   }
 
   template <class F>

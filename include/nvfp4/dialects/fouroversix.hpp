@@ -106,6 +106,11 @@ struct fouroversix_choice {
   }
 
   template <class F>
+  static F square(F error) {
+    return error * error;
+  }
+
+  template <class F>
   static F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
     return four_over_six::error_of(on_grid(x * c.encode), x, c, tensor);
   }
