@@ -9,6 +9,7 @@
 
 #include "inputs.hpp"
 #include "same.hpp"
+#include "stored_code.hpp"
 
 namespace nvfp4 {
 namespace {
@@ -41,15 +42,10 @@ struct Place {
   Pattern wanted() const { return larger ? high : low; }
 };
 
-int element_code(const BlockScaledTensor& t, std::int64_t at) {
-  const std::int64_t row = at / t.cols * t.row_bytes(), col = at % t.cols;
-  if (info(t.spec.dialect->element).bits == 8) return t.codes[static_cast<std::size_t>(row + col)];
-  return t.codes[static_cast<std::size_t>(row + col / 2)] >> (col % 2 * 4) & 15;
-}
+int element_code(const BlockScaledTensor& t, std::int64_t at) { return code_at(t, at / t.cols, at % t.cols); }
 
 int scale_code(const BlockScaledTensor& t, std::int64_t at) {
-  const std::int64_t block = at % t.cols / t.spec.block.cols;
-  const int code = t.scales[static_cast<std::size_t>(at / t.cols * t.blocks_per_row() + block)];
+  const int code = scale_at(t, at / t.cols, at % t.cols);
   return t.spec.dialect->scale == Format::e8m0 ? code : code & 0x7F;
 }
 
@@ -109,11 +105,9 @@ float draw_amax(Random& random) {
 
 bool same_codes(const BlockScaledTensor& a, const BlockScaledTensor& b, std::int64_t row, std::int64_t col) {
   const Dialect &d = *a.spec.dialect, &e = *b.spec.dialect;
-  const std::int64_t at = row * a.cols + col;
-  const std::uint8_t s = a.scales[static_cast<std::size_t>(row * a.blocks_per_row() + col / d.block_cols)],
-                     t = b.scales[static_cast<std::size_t>(row * b.blocks_per_row() + col / e.block_cols)];
+  const std::uint8_t s = scale_at(a, row, col), t = scale_at(b, row, col);
   if (is_nan_scale(s, d) && is_nan_scale(t, e) && (d.nan_codes_vary || e.nan_codes_vary)) return true;
-  return same_scale(s, t, d) && element_code(a, at) == element_code(b, at);
+  return same_scale(s, t, d) && code_at(a, row, col) == code_at(b, row, col);
 }
 
 bool same(const BlockScaledTensor& a, const BlockScaledTensor& b) {

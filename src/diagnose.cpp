@@ -10,13 +10,10 @@
 #include <nvfp4/kernels.hpp>
 
 #include "same.hpp"
+#include "stored_code.hpp"
 
 namespace nvfp4 {
 namespace {
-
-int nibble(const BlockScaledTensor& t, std::int64_t row, std::int64_t col) {
-  return t.codes[static_cast<std::size_t>(row * t.row_bytes() + col / 2)] >> (col % 2 * 4) & 15;
-}
 
 /// Of a stored scale, bit 7 being a sign in E4M3. E8M0 has no zero.
 bool is_zero_scale(std::uint8_t scale, const Dialect& d) {
@@ -55,17 +52,13 @@ struct Pair {
     return actual.global.empty() || std::ranges::equal(expected.global, actual.global, same_bits);
   }
 
-  std::uint8_t scale(const BlockScaledTensor& t, std::int64_t row, std::int64_t col) const {
-    return t.scales[static_cast<std::size_t>(row * t.blocks_per_row() + col / t.spec.block.cols)];
-  }
-
   /// Whether each of the padded elements that differs satisfies `holds(row, col, expected code, actual code)`.
   template <class Holds>
   bool every_difference(Holds holds) const {
     const std::int64_t cols = expected.blocks_per_row() * expected.spec.block.cols;
     for (std::int64_t i = 0; i < expected.rows; ++i)
       for (std::int64_t j = 0; j < cols; ++j) {
-        const int e = nibble(expected, i, j), a = nibble(actual, i, j);
+        const int e = code_at(expected, i, j), a = code_at(actual, i, j);
         if (e != a && !holds(i, j, e, a)) return false;
       }
     return true;
@@ -140,10 +133,10 @@ Cause global(const Pair& p) {
 
 // Of codes and scales together, the tensor scale being equal.
 
-bool decodes_to_zero(const Pair& p, const BlockScaledTensor& t, std::int64_t row, std::int64_t block) {
-  if (is_zero_scale(p.scale(t, row, block * t.spec.block.cols), *t.spec.dialect)) return true;
+bool decodes_to_zero(const BlockScaledTensor& t, std::int64_t row, std::int64_t block) {
+  if (is_zero_scale(scale_at(t, row, block * t.spec.block.cols), *t.spec.dialect)) return true;
   for (int j = 0; j < t.spec.block.cols; ++j)
-    if (nibble(t, row, block * t.spec.block.cols + j) & 7) return false;
+    if (code_at(t, row, block * t.spec.block.cols + j) & 7) return false;
   return true;
 }
 
@@ -159,7 +152,7 @@ Cause padding(const Pair& p) {
 
 Cause inert(const Pair& p) {
   const auto under_zero = [&](std::int64_t i, std::int64_t j, int, int) {
-    return is_zero_scale(p.scale(p.expected, i, j), *p.expected.spec.dialect);
+    return is_zero_scale(scale_at(p.expected, i, j), *p.expected.spec.dialect);
   };
   if (p.codes_equal() || !p.scales_equal() || !p.every_difference(under_zero)) return {};
   return Diagnosis{"inert_codes", "only codes under a zero scale differ; they decode to zero"};
@@ -179,10 +172,10 @@ Cause zero_blocks(const Pair& p) {
       const auto at = i * p.expected.row_bytes() + b * block_bytes;
       const std::int64_t col = b * p.expected.spec.block.cols;
       const bool same =
-          same_scale(p.scale(p.expected, i, col), p.scale(p.actual, i, col), *p.expected.spec.dialect) &&
+          same_scale(scale_at(p.expected, i, col), scale_at(p.actual, i, col), *p.expected.spec.dialect) &&
           std::equal(p.expected.codes.begin() + at, p.expected.codes.begin() + at + block_bytes,
                      p.actual.codes.begin() + at);
-      if (!same && !(decodes_to_zero(p, p.expected, i, b) && decodes_to_zero(p, p.actual, i, b))) return {};
+      if (!same && !(decodes_to_zero(p.expected, i, b) && decodes_to_zero(p.actual, i, b))) return {};
     }
   return Diagnosis{"zero_blocks", "only blocks that decode to zero differ: what a zero block stores"};
 }
@@ -275,7 +268,7 @@ Cause transposed(const Pair& p) {
     return {};
   for (std::int64_t i = 0; i < e.rows; ++i)
     for (std::int64_t j = 0; j < e.cols; ++j)
-      if (nibble(e, i, j) != nibble(a, j, i))
+      if (code_at(e, i, j) != code_at(a, j, i))
         return e.rows == e.cols ? Cause{} : Diagnosis{"transposed", "its shape is the transpose's"};
   return Diagnosis{"transposed", "its codes are the expected ones, transposed"};
 }

@@ -210,10 +210,7 @@ bool is_equivalent(const Dialect& dialect, Wrong wrong) {
     case Wrong::exact_rcp: return one_of(&cutlass_epilogue::info);  // proven below
     case Wrong::minimum_takes_nan:  // their amaxes drop NaN, and no 0 meets an infinity
       return one_of(&te::info, &te_fast_math::info, &te_4over6::info, &paper::info,
-                    &flashinfer_per_token_exact::info, &flashinfer_4over6_per_token::info,
-                    &flashinfer_4over6_per_token_exact::info);
-    case Wrong::no_minimum:  // of its exact twin alone
-      return one_of(&flashinfer_4over6_per_token::info);
+                    &flashinfer_per_token_exact::info, &flashinfer_4over6_per_token_exact::info);
     case Wrong::scale_wraps_nan:  // for the same reason; mlx gives NaN a code of its own
       return one_of(&te::info, &te_fast_math::info, &te_4over6::info, &te_fsdp::info, &paper::info,
                     &flashinfer_per_token_exact::info, &flashinfer_4over6_per_token_exact::info, &cudnn::info,

@@ -138,9 +138,10 @@ Outcome run(const Options& o) {
       const std::vector<Timed> rows = o.name == "quantize"
                                           ? time_quantizers(x, thread_count, o.repetitions, progress)
                                           : time_dialects(x, thread_count, o.repetitions, progress);
+      const double limit = limit_of(rows);
       for (const Timed& row : rows) {
-        outcome.json["results"].push_back(to_json(row, limit_of(rows)));
-        outcome.text += to_text(row, limit_of(rows));
+        outcome.json["results"].push_back(to_json(row, limit));
+        outcome.text += to_text(row, limit);
       }
     }
   }

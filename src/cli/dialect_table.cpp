@@ -5,6 +5,8 @@
 
 #include <nvfp4/kernels.hpp>
 
+#include "terminal.hpp"
+
 namespace nvfp4::cli {
 namespace {
 
@@ -69,14 +71,9 @@ Json to_json(const Pair& p, std::int64_t cols) {
   return json;
 }
 
-std::string padded(std::string text, std::size_t width) {
-  return text + std::string(width > text.size() ? width - text.size() : 1, ' ');
-}
-
 std::string line_of(const Pair& p, std::int64_t cols) {
-  std::string text = padded(std::string(name_of(p.a)), 24) + padded(std::string(name_of(p.b)), 24) +
-                     padded(p.bytes ? std::to_string(*p.bytes) : "-", 12) +
-                     padded(std::to_string(p.values), 12);
+  std::string text = left(name_of(p.a), 24) + left(name_of(p.b), 24) +
+                     left(p.bytes ? std::to_string(*p.bytes) : "-", 12) + left(std::to_string(p.values), 12);
   if (p.first) text += "(" + std::to_string(*p.first / cols) + ", " + std::to_string(*p.first % cols) + ")";
   return text + '\n';
 }
@@ -99,7 +96,7 @@ std::string text_of(const std::vector<Pair>& pairs, std::int64_t cols) {
       if (of[j] == i) others += " = " + std::string(name_of(j));
     if (!others.empty()) text += "alike: " + std::string(name_of(i)) + others + '\n';
   }
-  text += padded("a", 24) + padded("b", 24) + padded("bytes", 12) + padded("values", 12) + "example\n";
+  text += left("a", 24) + left("b", 24) + left("bytes", 12) + left("values", 12) + "example\n";
   for (const Pair& p : pairs)
     if (of[p.a] == p.a && of[p.b] == p.b) text += line_of(p, cols);
   return text;

@@ -29,6 +29,14 @@ std::string coloured(Colour colour, std::string_view text) {
   return wanted ? code_of(colour) + std::string(text) + "\033[0m" : std::string(text);
 }
 
+std::string left(std::string_view text, std::size_t width) {
+  return std::string(text) + std::string(width > text.size() ? width - text.size() : 1, ' ');
+}
+
+std::string right(std::string_view text, std::size_t width) {
+  return std::string(width > text.size() ? width - text.size() : 0, ' ') + std::string(text);
+}
+
 Progress::Progress(std::string label) : label_(std::move(label)) {}
 
 Progress::~Progress() {

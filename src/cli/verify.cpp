@@ -53,14 +53,6 @@ Verification verify(const Options& o) {
   return v;
 }
 
-std::string right(const std::string& text, std::size_t width) {
-  return std::string(width > text.size() ? width - text.size() : 0, ' ') + text;
-}
-
-std::string left(const std::string& text, std::size_t width) {
-  return text + std::string(width > text.size() ? width - text.size() : 1, ' ');
-}
-
 std::string line(const VerifyRow& row) {
   const Colour colour = row.differing_bytes ? Colour::red : Colour::green;
   return left(row.what, 12) + left(row.layer, 14) + right(thousands(row.cases), 8) +

@@ -6,13 +6,9 @@
 namespace nvfp4::cli {
 namespace {
 
-std::string padded(std::string_view text, std::size_t width) {
-  return std::string(text) + std::string(width > text.size() ? width - text.size() : 1, ' ');
-}
-
 std::string line_of(const Dialect& a, const Dialect& b, const Witness& w) {
   const std::string none = "none found in " + std::to_string(w.tries) + " tries";
-  return padded(a.name, 24) + padded(b.name, 24) + (w.input ? w.input->name : none) + '\n';
+  return left(a.name, 24) + left(b.name, 24) + (w.input ? w.input->name : none) + '\n';
 }
 
 Json to_json(const Dialect& a, const Dialect& b, const Witness& w) {
@@ -26,7 +22,7 @@ Json to_json(const Dialect& a, const Dialect& b, const Witness& w) {
 Outcome witness_table(Dtype dtype, std::int64_t tries) {
   Outcome outcome;
   outcome.json = {{"input_dtype", name(dtype)}, {"pairs", Json::array()}};
-  outcome.text = padded("a", 24) + padded("b", 24) + "part on\n";
+  outcome.text = left("a", 24) + left("b", 24) + "part on\n";
   std::int64_t pairs = 0, without = 0;
   Progress progress("dialects");
   const auto all = all_dialects();

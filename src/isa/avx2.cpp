@@ -151,7 +151,8 @@ Codes e2m1_magnitude(F32 y) {
   return Codes(_mm256_and_si256(_mm256_castps_si256(with_magnitude(y)), _mm256_set1_epi32(7)));
 }
 
-/// vminps makes a NaN +Inf, which has no sign to keep.
+/// vminps makes a NaN +Inf, which has no sign to keep. Above the code's four bits the dword holds 1.5 * 2^23's: both
+/// ways to pack cut them off.
 Codes e2m1_satfinite(F32 y) {
   const __m256 sign =
       _mm256_and_ps(_mm256_min_ps(y.v, _mm256_set1_ps(__builtin_inff())), _mm256_set1_ps(-0.f));

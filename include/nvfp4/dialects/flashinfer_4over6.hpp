@@ -31,15 +31,20 @@ struct flashinfer_choice {
   static Tensor<F> tensor(F amax, const Setting& setting) {
     const FourOverSix& options = setting.four_over_six;
     const float largest = 6.f * static_cast<float>(options.e4m3_max);
-    if constexpr (per_token) {
-      const F a = ftz(amax), inverse_global = F(1) / F(largest);
-      const F exact_encode = flashinfer_per_token_exact::row_encode(a, F(1) / inverse_global);
-      const F global = exact ? select(a == F(0), F(0), reciprocal(exact_encode)) : ftz(a * inverse_global);
-      const F encode = exact ? select(a == F(0), F(0), exact_encode) : reciprocal(global);
-      return {global, encode, reciprocal(encode), a, F(largest), options};
-    } else {
+    if constexpr (!per_token) {
       const F encode = select(amax == F(0), F(flt_max), rdiv(largest, amax));
       return {encode, encode, reciprocal(encode), F(0), F(largest), options};
+    } else {
+      const F a = ftz(amax), inverse_global = F(1) / F(largest);
+      if constexpr (exact) {
+        const F of_numbers = flashinfer_per_token_exact::row_encode(a, F(1) / inverse_global);
+        const F encode = select(a == F(0), F(0), of_numbers);
+        const F global = select(a == F(0), F(0), reciprocal(encode));
+        return {global, encode, reciprocal(encode), a, F(largest), options};
+      } else {
+        const F global = ftz(a * inverse_global), encode = reciprocal(global);
+        return {global, encode, reciprocal(encode), a, F(largest), options};
+      }
     }
   }
 
