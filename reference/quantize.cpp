@@ -10,6 +10,7 @@ float amax(MatrixView x, const Dialect& dialect) {
 
 BlockScaledTensor quantize(MatrixView x, const QuantizeSpec& spec, BlockScaledTensor) {
   validate(spec);
+  validate_words(spec, x.rows, x.cols);
   static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return quantize_as<D>; });
   return by_dialect[index_of(*spec.dialect)](x, spec);
 }

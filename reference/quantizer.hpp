@@ -6,6 +6,7 @@
 #include <nvfp4/tensor.hpp>
 
 #include "number.hpp"
+#include "stochastic.hpp"
 
 /// The quantizer of any dialect, literally: amax, tensor step, block step, elements, one at a time
 /// (reference/README.md, equations 2 to 6).
@@ -101,6 +102,26 @@ BlockScale<Number> block_scale(const Values& x, const Window& w, const Tensor& t
     return Dialect::block(largest, tensor);
 }
 
+/// The random byte of element (i, j): by position, or as the caller gave it.
+inline Code random_byte(const BlockScaledTensor& out, std::int64_t i, std::int64_t j) {
+  const Stochastic& s = *out.spec.stochastic;
+  const std::int64_t words_per_row = (out.cols + 15) / 16 * 4;
+  const std::uint32_t word = s.from_caller ? s.words[static_cast<std::size_t>(i * words_per_row + j / 4)]
+                                           : draw(s.random, i, j / 16)[static_cast<std::size_t>(j % 16 / 4)];
+  return Code(word >> (8 * byte_of(s.map, static_cast<int>(j % 4))) & 0xFF);
+}
+
+template <class Dialect, class Tensor>
+Code element(const Values& x, std::int64_t i, std::int64_t j, Number encode, const Tensor& tensor,
+             const BlockScaledTensor& out) {
+  const Number value(x.at(i, j));
+  if constexpr (Dialect::info.stochastic)
+    if (out.spec.stochastic)
+      return e2m1_stochastic(Dialect::scaled(value, encode, tensor), random_byte(out, i, j),
+                             out.spec.stochastic->rule);
+  return Dialect::element(value, encode, tensor);
+}
+
 template <class Dialect, class Tensor>
 void quantize_block(const Values& x, const Window& w, const Tensor& tensor, std::int64_t block_col,
                     BlockScaledTensor& out) {
@@ -109,7 +130,7 @@ void quantize_block(const Values& x, const Window& w, const Tensor& tensor, std:
     out.scales[static_cast<std::size_t>(i * out.blocks_per_row() + block_col)] =
         static_cast<std::uint8_t>(scale.code.bits);
     for (std::int64_t j = w.col; j < w.col_end; ++j)
-      put_code(out, i, j, Dialect::element(Number(x.at(i, j)), scale.encode, tensor));
+      put_code(out, i, j, element<Dialect>(x, i, j, scale.encode, tensor, out));
   }
 }
 
@@ -136,6 +157,7 @@ BlockScaledTensor quantize_as(MatrixView view, const QuantizeSpec& spec) {
   const bool per_row = spec.tensor_scale == TensorScale::row;
   if (!per_row) quantize_rows<Dialect>(x, {0, x.rows, 0, x.cols}, out);
   for (std::int64_t i = 0; per_row && i < x.rows; ++i) quantize_rows<Dialect>(x, {i, i + 1, 0, x.cols}, out);
+  if (out.spec.stochastic) out.spec.stochastic->words = {};
   return out;
 }
 

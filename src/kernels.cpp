@@ -1,9 +1,11 @@
 #include <nvfp4/kernels.hpp>
 
+#include "epilogue.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
 #include "isa/isa.hpp"
 #include "quantize.hpp"
+#include "stochastic.hpp"
 
 namespace nvfp4 {
 namespace {
@@ -13,6 +15,7 @@ constexpr Kernels table(std::string_view name) {
   return {
       .name = name,
       .encode = cpu::encode,
+      .encode_stochastic = cpu::encode_stochastic,
       .decode = cpu::decode,
       .amax = [](MatrixView x, const Dialect& dialect) { return cpu::amax(*Instructions(), x, dialect); },
       .quantize =
@@ -21,6 +24,7 @@ constexpr Kernels table(std::string_view name) {
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = cpu::hadamard,
+      .scale_output = cpu::scale_output,
   };
 }
 

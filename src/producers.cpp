@@ -64,6 +64,12 @@ const Producer table[] = {
     {.name = "ggml", .spec = default_spec(dialects::ggml::info), .col_multiple = 64},
 };
 
+/// The columns are another operand, with random bits of their own.
+Producer of_columns(Producer producer) {
+  if (producer.spec.stochastic) ++producer.spec.stochastic->random.stream;
+  return producer;
+}
+
 std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
   const auto multiple = [](std::string_view what, int of) {
     return "it needs " + std::string(what) + " in multiples of " + std::to_string(of);
@@ -108,13 +114,13 @@ ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& k
   if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
                                 std::to_string(x.cols) + ": " + why);
-  const auto by_spec = [&](MatrixView m, bool transform) {
-    return transform ? quantize_transformed(producer, m, kernels) : kernels.quantize(m, producer.spec, {});
+  const auto made = [&](const Producer& by, MatrixView m, bool transform) {
+    return transform ? quantize_transformed(by, m, kernels) : kernels.quantize(m, by.spec, {});
   };
-  if (!producer.columns) return {by_spec(x, producer.rht), std::nullopt};
-  ProducerResult result{by_spec(x, false), std::nullopt};
+  if (!producer.columns) return {made(producer, x, producer.rht), std::nullopt};
+  ProducerResult result{made(producer, x, false), std::nullopt};
   if (x.rows % 16 && !producer.name.empty()) return result;
-  result.columns = by_spec(transpose(x).view(), producer.rht);
+  result.columns = made(of_columns(producer), transpose(x).view(), producer.rht);
   return result;
 }
 

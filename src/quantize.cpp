@@ -70,7 +70,8 @@ struct Bands {
 /// Rows without padding that share block and tensor scales are one long row: no tails but one.
 Bands cut(const BlockScaledTensor& t) {
   const bool one_scale = t.spec.tensor_scale == TensorScale::tensor;
-  const bool seamless = t.spec.block.rows == 1 && one_scale && t.cols % t.spec.block.cols == 0;
+  const bool by_row = t.spec.stochastic.has_value();  // random bits belong to rows
+  const bool seamless = t.spec.block.rows == 1 && one_scale && t.cols % t.spec.block.cols == 0 && !by_row;
   return seamless ? Bands{1, t.rows * t.cols, 1} : Bands{t.rows, t.cols, t.spec.block.rows};
 }
 
@@ -96,6 +97,10 @@ struct Work {
         .scales = out.scales.data() + row * blocks + col / block_cols,
         .scales_stride = blocks,
         .setting = setting(out.spec, x.dtype),
+        .stochastic = out.spec.stochastic ? &*out.spec.stochastic : nullptr,
+        .row = row,
+        .block = col / 16,
+        .words_per_row = (bands.cols + 15) / 16 * 4,
     };
   }
 };
@@ -137,6 +142,7 @@ float amax(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
 BlockScaledTensor quantize(const isa::Table& isa, MatrixView x, const QuantizeSpec& spec,
                            BlockScaledTensor out) {
   validate(spec);
+  validate_words(spec, x.rows, x.cols);
   prepare(out, x, spec);
   const std::size_t dialect = index_of(*spec.dialect);
   const Work work{x, out, cut(out), amaxes_of(isa, x, spec)};
@@ -148,6 +154,7 @@ BlockScaledTensor quantize(const isa::Table& isa, MatrixView x, const QuantizeSp
 #pragma omp for schedule(static)
     for (std::int64_t i = 0; i < tasks; ++i) run(work.task(i));
   }
+  if (out.spec.stochastic) out.spec.stochastic->words = {};
   if (spec.dialect->global_is == GlobalIs::none) return out;
   const FloatEnvironment fenced;
   for (const float amax : work.amaxes)

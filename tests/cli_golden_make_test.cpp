@@ -78,7 +78,7 @@ TEST_CASE("cli golden make: refusals") {
   CHECK(folder.entries() == 0);
 
   REQUIRE(run(make + Arguments{"--pack", "ties"}).exit_code == 0);
-  for (const Arguments& option : {Arguments{"--rounding", "sr"}, {"--rht", "32"}})
+  for (const Arguments& option : {Arguments{"--rounding", "up"}, {"--rht", "32"}})
     CHECK(refusal({"golden", "check", folder / "g.npz", option[0], option[1]}).find(option[0]) !=
           std::string::npos);
   spill(folder / "g.npz", "old");

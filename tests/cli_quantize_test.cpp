@@ -111,7 +111,10 @@ TEST_CASE("cli quantize: options that are unknown or not built or contradict") {
   const auto refused = [&](const Arguments& options) { return refusal(in.quantize() + options); };
   CHECK(has(refused({"--dialect", "nope"}), "unknown dialect 'nope': expected one of te"));
   CHECK(has(refused({"--producer", "nope"}), "unknown producer 'nope': expected one of te_ref_1d"));
-  CHECK(has(refused({"--rounding", "sr"}), "--rounding sr"));
+  CHECK(has(refused({"--rounding", "up"}), "--rounding up: expected rne or sr"));
+  CHECK(has(refused({"--dialect", "vllm", "--rounding", "sr"}), "vllm has no stochastic rounding"));
+  CHECK(has(refused({"--random-map", "cuda"}), "--random-map cuda: expected hw or te"));
+  CHECK(has(refused({"--sr-rule", "tetrajet"}), "--sr-rule tetrajet: expected carry or te_software"));
   CHECK(has(refused({"--rht", "32"}), "--rht 32"));
   CHECK(has(refused({"--rht-signs", "seed"}), "--rht-signs"));
   CHECK(has(refused({"--random-words", "w.npy"}), "--random-words"));
@@ -142,6 +145,39 @@ TEST_CASE(
     if (beside == std::string("--format")) options.push_back("modelopt");
     CHECK(has(refusal(in.quantize("no.npz") + options), "--rht"));
   }
+}
+
+TEST_CASE("cli quantize: stochastic rounding by a seed or by the caller's words") {
+  const Input in(37, 52);
+  const Arguments sr{"--rounding", "sr", "--seed", "5"};
+  REQUIRE(run(in.quantize("a.npz") + sr).exit_code == 0);
+  for (const Arguments& how : {Arguments{"--threads", "1"}, {"--threads", "7"}, {"--device", "reference"}}) {
+    REQUIRE(run(in.quantize("b.npz") + sr + how + Arguments{"--force"}).exit_code == 0);
+    CHECK((slurp(in.folder / "a.npz") == slurp(in.folder / "b.npz")));
+  }
+  const auto drawn = io::read_quantized(in.folder / "a.npz");
+  CHECK(drawn.rows.spec.stochastic->random.seed == 5);
+  REQUIRE(run(in.quantize("c.npz") + Arguments{"--rounding", "sr"}).exit_code == 0);
+  CHECK((drawn.rows.codes != io::read_quantized(in.folder / "c.npz").rows.codes));
+
+  std::vector<std::uint32_t> words;
+  for (std::int64_t i = 0; i < 37; ++i)
+    for (std::int64_t b = 0; b < 4; ++b)
+      for (const std::uint32_t word : draw({.seed = 5}, i, b)) words.push_back(word);
+  io::write_npy(in.folder / "w.npy", {{"", io::ElementType::u32, {37, 16}}, std::as_bytes(std::span(words))},
+                io::Overwrite::no);
+  const Arguments given{"--rounding", "sr", "--random-words", in.folder / "w.npy"};
+  REQUIRE(run(in.quantize("d.npz") + given).exit_code == 0);
+  const auto by_words = io::read_quantized(in.folder / "d.npz");
+  CHECK((by_words.rows.codes == drawn.rows.codes));
+  CHECK(by_words.rows.spec.stochastic->from_caller);
+  REQUIRE(run(in.quantize("e.npz") + given + Arguments{"--random-map", "te"}).exit_code == 0);
+  CHECK((io::read_quantized(in.folder / "e.npz").rows.codes != drawn.rows.codes));
+  CHECK(has(refusal(in.quantize("f.npz") + given + Arguments{"--transpose"}),
+            "w.npy: array: expected uint32 (52, 12)"));
+  CHECK(has(refusal(in.quantize("f.npz") + Arguments{"--random-words", "w.npy"}),
+            "--random-words needs --rounding sr"));
+  CHECK(has(refusal(in.quantize("f.npz") + given + Arguments{"--columns"}), "--random-words"));
 }
 
 TEST_CASE("cli quantize: what a producer refuses") {

@@ -170,6 +170,10 @@ struct Mutant : D {
   static Code element(ref::Number x, ref::Number encode, const Tensor& tensor) {
     return D::element(Number(x), Number(encode), tensor);
   }
+  template <class Tensor>
+  static ref::Number scaled(ref::Number x, ref::Number encode, const Tensor& tensor) {
+    return N(D::scaled(Number(x), Number(encode), tensor));
+  }
 };
 
 }  // namespace twisted
@@ -209,12 +213,12 @@ bool is_equivalent(const Dialect& dialect, Wrong wrong) {
                     &mxfp4_ceil::info, &mxfp4_nearest::info, &mxfp8_floor::info, &mxfp8_ceil::info);
     case Wrong::exact_rcp: return one_of(&cutlass_epilogue::info);  // proven below
     case Wrong::minimum_takes_nan:  // their amaxes drop NaN, and no 0 meets an infinity
-      return one_of(&te::info, &te_fast_math::info, &te_4over6::info, &paper::info,
+      return one_of(&te::info, &te_fast_math::info, &te_4over6::info, &te_scale_up::info, &paper::info,
                     &flashinfer_per_token_exact::info, &flashinfer_4over6_per_token_exact::info);
     case Wrong::scale_wraps_nan:  // for the same reason; mlx gives NaN a code of its own
-      return one_of(&te::info, &te_fast_math::info, &te_4over6::info, &te_fsdp::info, &paper::info,
-                    &flashinfer_per_token_exact::info, &flashinfer_4over6_per_token_exact::info, &cudnn::info,
-                    &mlx::info, &mlx_single_level::info);
+      return one_of(&te::info, &te_fast_math::info, &te_4over6::info, &te_scale_up::info, &te_fsdp::info,
+                    &paper::info, &flashinfer_per_token_exact::info, &flashinfer_4over6_per_token_exact::info,
+                    &cudnn::info, &mlx::info, &mlx_single_level::info);
     default: return false;
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <nvfp4/dialect.hpp>
+#include <nvfp4/stochastic.hpp>
 
 /// The vocabulary in which dialects are written. A dialect is a template over F, one or many FP32
 /// numbers; each layer supplies its own F and these primitives, found by argument-dependent lookup:
@@ -24,6 +25,8 @@
 ///                                 goes up from 1.75; from 2^-127 to 2^127, NaN gives 0xFF
 ///   e2m1_magnitude(y)             Code 0..7 of |y| by RNE, ties to even code; beyond 5, Inf and NaN give 7
 ///   e2m1_satfinite(y)             the same with the sign bit kept, -0 too, but +6 for NaN: cvt.rn.satfinite.e2m1x2
+///   e2m1_carry(y, r)              SrRule::carry of 8 bits, r a Code of random bytes: signs and NaN as e2m1_satfinite
+///   e2m1_te_software(y, r)        SrRule::te_software, the same
 ///   e2m1_nearest_first(x, d)      the first of the 16 codes k whose |k * d - x| is least, as FP32 sees it
 ///   e2m1_from_bf16(y)             fouroversix's code, cut from BF16 bits: what rounds to 8 or more is no longer 6
 ///   negative(y)                   Code 8 where y < 0, else 0
@@ -55,6 +58,12 @@ F rdiv(float numerator, F x) {
 template <class F>
 F to_dtype(F x, Dtype dtype) {
   return dtype == Dtype::fp32 ? x : dtype == Dtype::bf16 ? to_bf16(x) : to_fp16(x);
+}
+
+/// The code of an element that was scaled, with the block's random bytes.
+template <class F>
+typename F::Code e2m1_stochastic(F y, typename F::Code random, SrRule rule) {
+  return rule == SrRule::carry ? e2m1_carry(y, random) : e2m1_te_software(y, random);
 }
 
 /// RNE with the sign of v < 0: -0 gives code 0. NaN meets no rounding rule and gives 0.

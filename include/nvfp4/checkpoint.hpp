@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include <nvfp4/glob.hpp>
 #include <nvfp4/io/output.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/quantize.hpp>
@@ -47,7 +48,5 @@ CheckpointSummary quantize_checkpoint(const std::string& in, const std::string& 
 /// amax / divisor in FP32, or the dialect's own multiplier. Throws std::invalid_argument for a tensor with
 /// scales per row, or none.
 DecodeScale decode_scale(const BlockScaledTensor&);
-
-bool matches_glob(std::string_view text, std::string_view pattern);
 
 }  // namespace nvfp4

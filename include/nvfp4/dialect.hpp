@@ -58,6 +58,7 @@ struct Dialect {
   bool nan_codes_vary = false;      ///< codes under a NaN scale are its machine's accident: not compared
   bool per_row = false;             ///< its second-level scale is one a row, always
   bool four_over_six = false;       ///< takes the options of that name
+  bool stochastic = false;          ///< its producer rounds elements at random, too: it has scaled()
   bool tensor_core_rht = false;     ///< its transform of BF16 runs on tensor cores
   bool unrounded_rht = false;  ///< whose sums it quantizes as they are, under the amax of the rounded ones
   int block_cols = 16;

@@ -4,7 +4,9 @@
 #include <string_view>
 
 #include <nvfp4/formats.hpp>
+#include <nvfp4/gemm.hpp>
 #include <nvfp4/hadamard.hpp>
+#include <nvfp4/stochastic.hpp>
 #include <nvfp4/tensor.hpp>
 
 namespace nvfp4 {
@@ -16,6 +18,11 @@ struct Kernels {
 
   /// codes[i] = the code of values[i]. Both spans have one length.
   void (*encode)(std::span<const float> values, const Encoding&, std::span<std::uint32_t> codes);
+
+  /// codes[i] = the code that random[i], of StochasticEncoding::bits bits, rounds values[i] to. All spans have one
+  /// length. Throws std::invalid_argument for an encoding that validate() refuses.
+  void (*encode_stochastic)(std::span<const float> values, std::span<const std::uint32_t> random,
+                            const StochasticEncoding&, std::span<std::uint32_t> codes);
 
   /// values[i] = the value of codes[i]; exact. NaN comes out as the default quiet NaN 0x7FC00000, with the
   /// code's sign where the format has one.
@@ -34,7 +41,14 @@ struct Kernels {
   /// The Hadamard transform of each 16 columns, in the input's element type or in FP32. Every NaN comes out as
   /// that type's default quiet NaN. Throws std::invalid_argument where columns are no multiple of 16.
   Matrix (*hadamard)(MatrixView, const Hadamard&);
+
+  /// An FP32 accumulator by the second-level scales of its operands. Every NaN comes out as the GPU's 0x7FFFFFFF.
+  Matrix (*scale_output)(Matrix accumulator, const OutputScaling&);
 };
+
+/// In another element type, rounded to nearest even where that is narrower; overflow gives Inf, NaN that type's
+/// canonical one as PTX has it.
+Matrix converted(MatrixView, Dtype, const Kernels&);
 
 /// Literal and slow: the definition of every bit. Library nvfp4::reference.
 const Kernels& reference_kernels();

@@ -4,12 +4,15 @@
 #include <nvfp4/compare.hpp>
 #include <nvfp4/diagnose.hpp>
 #include <nvfp4/formats.hpp>
+#include <nvfp4/gemm.hpp>
 #include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/layout.hpp>
 #include <nvfp4/producers.hpp>
 #include <nvfp4/quantize.hpp>
+#include <nvfp4/random.hpp>
 #include <nvfp4/scale.hpp>
 #include <nvfp4/stack.hpp>
+#include <nvfp4/stochastic.hpp>
 #include <nvfp4/tensor.hpp>
 #include <nvfp4/version.hpp>

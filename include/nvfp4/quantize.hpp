@@ -6,11 +6,20 @@
 #include <string>
 
 #include <nvfp4/dialects/all.hpp>
+#include <nvfp4/stochastic.hpp>
 
 namespace nvfp4 {
 
 /// What shares a second-level scale.
 enum class TensorScale : std::uint8_t { tensor, row };
+constexpr std::string_view name(TensorScale t) { return t == TensorScale::row ? "row" : "tensor"; }
+
+inline std::string block_name(BlockShape b) { return std::to_string(b.rows) + "x" + std::to_string(b.cols); }
+inline std::optional<BlockShape> find_block(std::string_view name) {
+  for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}, BlockShape{1, 32}})
+    if (name == block_name(block)) return block;
+  return std::nullopt;
+}
 
 /// With the input, all that fixes the bits of a quantized tensor.
 struct QuantizeSpec {
@@ -19,6 +28,8 @@ struct QuantizeSpec {
   TensorScale tensor_scale = TensorScale::tensor;
   std::optional<float> amax{};  ///< replaces the input's own tensor amax
   FourOverSix four_over_six{};  ///< of the dialects that take it
+  std::optional<Stochastic>
+      stochastic{};  ///< of the dialects that have it; else elements round as the dialect says
 };
 
 /// The spec of a dialect that leaves everything else to it.
@@ -63,6 +74,20 @@ inline void validate(const QuantizeSpec& spec) {
     throw std::invalid_argument("e4m3-max must be 448 or 256");
   if (d.four_over_six && spec.four_over_six.select == Select::absmax)
     throw std::invalid_argument(name + " selects by mae or mse");
+  if (spec.stochastic && !d.stochastic) throw std::invalid_argument(name + " has no stochastic rounding");
+  if (spec.stochastic && spec.stochastic->rule == SrRule::tetrajet)
+    throw std::invalid_argument(name + " rounds by carry or te_software");
+  if (spec.stochastic && spec.stochastic->random.col % 16)
+    throw std::invalid_argument("a shard's first column must be a multiple of 16");
+}
+
+/// Throws std::invalid_argument where the caller's random words are not as many as a rows x cols matrix takes.
+inline void validate_words(const QuantizeSpec& spec, std::int64_t rows, std::int64_t cols) {
+  if (!spec.stochastic || !spec.stochastic->from_caller) return;
+  const auto expected = static_cast<std::size_t>(rows * ((cols + 15) / 16 * 4));
+  if (spec.stochastic->words.size() != expected)
+    throw std::invalid_argument("expected " + std::to_string(expected) + " random words, found " +
+                                std::to_string(spec.stochastic->words.size()));
 }
 
 }  // namespace nvfp4

@@ -36,9 +36,10 @@ struct RandomBits {
 /// The four words of elements (row, 16 block) to (row, 16 block + 15), as counted in the shard.
 constexpr std::array<std::uint32_t, 4> draw(const RandomBits& bits, std::int64_t row, std::int64_t block) {
   const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
-  return philox4x32({low(static_cast<std::uint64_t>(bits.col / 16 + block)),
-                     low(static_cast<std::uint64_t>(bits.row + row)), low(bits.stream), low(bits.stream >> 32)},
-                    {low(bits.seed), low(bits.seed >> 32)}, bits.rounds);
+  return philox4x32(
+      {low(static_cast<std::uint64_t>(bits.col / 16 + block)),
+       low(static_cast<std::uint64_t>(bits.row + row)), low(bits.stream), low(bits.stream >> 32)},
+      {low(bits.seed), low(bits.seed >> 32)}, bits.rounds);
 }
 
 }  // namespace nvfp4

@@ -118,7 +118,7 @@ std::string provenance(const io::Bytes& input, const CheckpointOptions& options)
   return nlohmann::json{{"library_version", NVFP4_VERSION},
                         {"dialect", options.spec.dialect->name},
                         {"dialect_version", options.spec.dialect->version},
-                        {"block", std::to_string(block.rows) + "x" + std::to_string(block.cols)},
+                        {"block", block_name(block)},
                         {"include", options.include},
                         {"exclude", options.exclude},
                         {"input_sha256", io::sha256(input.view())}}

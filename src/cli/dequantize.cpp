@@ -16,19 +16,6 @@ struct Options {
   bool force = false;
 };
 
-/// FP32 to BF16 or FP16, one rounding to nearest even, beyond the range to infinity.
-Matrix convert(Matrix values, Dtype dtype, const Kernels& kernels) {
-  if (dtype == Dtype::fp32) return values;
-  const auto count = static_cast<std::size_t>(values.rows * values.cols);
-  std::vector<std::uint32_t> codes(count);
-  const Encoding encoding{dtype == Dtype::bf16 ? Format::bf16 : Format::fp16, Rounding::nearest_even,
-                          Overflow::special};
-  kernels.encode({values.f32(), count}, encoding, codes);
-  Matrix out(values.rows, values.cols, dtype);
-  for (std::size_t i = 0; i < count; ++i) out.u16()[i] = static_cast<std::uint16_t>(codes[i]);
-  return out;
-}
-
 Outcome report(const Options& o, MatrixView out, const Dialect& dialect, std::int64_t experts) {
   Outcome outcome;
   outcome.to_stdout = o.out == "-";
@@ -48,12 +35,12 @@ Outcome run(const Options& o) {
   if (io::holds_stack(*file)) {
     const auto experts = io::read_stack(*file).experts;
     const auto count = static_cast<std::int64_t>(experts.size());
-    const Matrix out = convert(dequantize_stack(experts, kernels), dtype, kernels);
+    const Matrix out = converted(dequantize_stack(experts, kernels).view(), dtype, kernels);
     io::write_stack(o.out, out.view(), count, overwrite);
     return report(o, out.view(), *experts[0].spec.dialect, count);
   }
   const io::QuantizedFile in = io::read_quantized(*file);
-  const Matrix out = convert(kernels.dequantize(in.rows), dtype, kernels);
+  const Matrix out = converted(kernels.dequantize(in.rows).view(), dtype, kernels);
   io::write_matrix(o.out, out.view(), overwrite);
   return report(o, out.view(), *in.rows.spec.dialect, 0);
 }

@@ -19,7 +19,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> values;
-  std::string amax, tensor_amax, dtype = "float32";
+  std::string amax, tensor_amax, random, dtype = "float32";
   ProfileOptions profile;
 };
 
@@ -30,6 +30,7 @@ struct Question {
   std::vector<float> block;  ///< the value's block, as far as it is known
   std::size_t at;            ///< of the value in it
   float amax, tensor_amax;
+  std::uint32_t random = 0;  ///< the value's byte, where elements are rounded at random
   float value() const { return block[at]; }
 };
 
@@ -65,6 +66,15 @@ BlockScale<TracedNumber> block_scale(TracedNumber amax, const Tensor& tensor,
   }
 }
 
+template <class D, class Tensor>
+std::uint32_t element_code(const Question& q, TracedNumber x, TracedNumber encode, const Tensor& tensor) {
+  if constexpr (D::info.stochastic)
+    if (q.spec.stochastic)
+      return e2m1_stochastic(D::scaled(x, encode, tensor), TracedCode(q.random), q.spec.stochastic->rule)
+          .bits;
+  return D::element(x, encode, tensor).bits;
+}
+
 template <class D>
 Answer answer_by(const Question& q) {
   using N = TracedNumber;
@@ -79,7 +89,7 @@ Answer answer_by(const Question& q) {
   const auto scale = block_scale<D>(N(q.amax, &trace), tensor, q.block);
   a.block = section();
   a.scale = scale.code.bits;
-  a.code = D::element(N(q.value(), &trace), scale.encode, tensor).bits;
+  a.code = element_code<D>(q, N(q.value(), &trace), scale.encode, tensor);
   a.element = section();
   a.result = D::dequantize(N(decoded(a.code, D::info.element), &trace),
                            N(decoded(a.scale, scale_format(D::info)), &trace), N(global, &trace), how)
@@ -115,6 +125,10 @@ void require_reference(const Question& q, const Answer& a) {
   const bool outside = spec.tensor_scale == TensorScale::tensor && !std::isnan(q.tensor_amax);
   if (outside) spec.amax = q.tensor_amax, row.pop_back();
   if (!outside && q.amax > q.tensor_amax) return;  // no row has such an amax of its own
+  const std::vector<std::uint32_t> words((row.size() + 15) / 16 * 4 + 8, q.random * 0x01010101);
+  const auto padded = static_cast<std::size_t>(2 * q.spec.block.cols / 4);
+  if (spec.stochastic)
+    spec.stochastic->from_caller = true, spec.stochastic->words = std::span(words).first(padded);
   const BlockScaledTensor t =
       reference_kernels().quantize(as_row(row, 2 * q.spec.block.cols, q.dtype).view(), spec, {});
   const Matrix value = reference_kernels().dequantize(t);
@@ -265,14 +279,29 @@ std::vector<Question> questions(const std::vector<float>& values, Question commo
   return list;
 }
 
+std::uint32_t parse_byte(const std::string& text) {
+  std::size_t end = 0;
+  unsigned long value = 256;
+  try {
+    value = std::stoul(text, &end, 0);
+  } catch (const std::logic_error&) {
+  }
+  if (end != text.size() || value > 255 || text.starts_with('-'))
+    throw UsageError("--random " + text + ": expected a byte, 0 to 255 or 0x00 to 0xFF");
+  return static_cast<std::uint32_t>(value);
+}
+
 Outcome run(const Options& o) {
   static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return answer_by<D>; });
-  Question common{.spec = profile(o.profile).spec,
+  ProfileOptions by = o.profile;
+  if (!o.random.empty()) by.rounding = "sr";
+  Question common{.spec = profile(by).spec,
                   .dtype = dtype_named(o.dtype).value_or(Dtype::fp32),
                   .block = {},
                   .at = 0,
                   .amax = 0,
                   .tensor_amax = 0};
+  if (!o.random.empty()) common.random = parse_byte(o.random);
   if (common.spec.block.rows != 1) throw UsageError("--block: explain walks through blocks of one row");
   std::vector<float> values;
   for (const std::string& text : o.values) values.push_back(parse_float(text, "VALUE"));
@@ -302,6 +331,8 @@ Run declare_explain(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--dtype", o->dtype, "float32|bf16|float16: of the tensor; some dialects compute in it")
       ->capture_default_str();
+  app.add_option("--random", o->random, "stochastic rounding by this byte, such as 0x9E");
+  app.add_option("--sr-rule", o->profile.sr_rule, "carry|te_software: how the byte rounds; carry without it");
   app.add_option("--e4m3-max", o->profile.e4m3_max, "448|256: of the 4over6 dialects")->capture_default_str();
   app.add_option("--select", o->profile.select, "mae|mse: of the 4over6 dialects")->capture_default_str();
   app.add_flag("--error-fast", o->profile.error_fast, "of the 4over6 dialects");

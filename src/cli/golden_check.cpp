@@ -59,6 +59,10 @@ class ManifestReader {
       o.error_fast = manifest_.value("error_fast", Json(false)) == Json(true);
     }
     if (manifest_.contains("tensor_amax")) o.amax = number("tensor_amax");
+    if (manifest_.contains("rounding")) {
+      o.rounding = text("rounding"), o.random_map = text("random_map"), o.sr_rule = text("sr_rule");
+      o.seed = seed();
+    }
     Producer made_by = profile(o);
     const std::string_view version = made_by.spec.dialect->version;
     if (text("dialect_version") != version)
@@ -78,6 +82,12 @@ class ManifestReader {
   float number(const std::string& field) const {
     if (!manifest_[field].is_number()) refuse(field, "a number", manifest_[field].type_name());
     return manifest_[field].get<float>();
+  }
+
+  std::uint64_t seed() const {
+    if (!manifest_.contains("seed") || !manifest_["seed"].is_number_unsigned())
+      refuse("seed", "an integer from 0 to 2^64 - 1", "none");
+    return manifest_["seed"].get<std::uint64_t>();
   }
 
   std::string file_;

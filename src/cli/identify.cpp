@@ -31,8 +31,7 @@ struct Answer {
 };
 
 Json options_json(const Origin& o) {
-  Json json{{"block", block_name(o.spec.block)},
-            {"tensor_scale", o.spec.tensor_scale == TensorScale::row ? "row" : "tensor"}};
+  Json json{{"block", block_name(o.spec.block)}, {"tensor_scale", name(o.spec.tensor_scale)}};
   json.update(option_json(o.spec));
   if (o.rht) json.update({{"rht", 16}, {"rht_signs", name(*o.rht)}});
   if (o.transposed) json["transpose"] = true;

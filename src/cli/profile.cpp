@@ -9,9 +9,9 @@
 namespace nvfp4::cli {
 namespace {
 
-constexpr const char* profile_options[] = {"--dialect",     "--producer",     "--block",    "--columns",
-                                           "--tensor-amax", "--tensor-scale", "--e4m3-max", "--select",
-                                           "--error-fast",  "--rht",          "--rht-signs"};
+constexpr const char* profile_options[] = {
+    "--dialect", "--producer",   "--block", "--columns",   "--tensor-amax", "--tensor-scale", "--e4m3-max",
+    "--select",  "--error-fast", "--rht",   "--rht-signs", "--rounding",    "--random-map",   "--sr-rule"};
 
 template <class List, class NameOf>
 std::string join(const List& list, NameOf name_of) {
@@ -22,8 +22,7 @@ std::string join(const List& list, NameOf name_of) {
 }
 
 BlockShape block_named(const std::string& name) {
-  for (const BlockShape shape : {BlockShape{1, 16}, BlockShape{16, 16}, BlockShape{1, 32}})
-    if (block_name(shape) == name) return shape;
+  if (const auto block = find_block(name)) return *block;
   throw UsageError("--block " + name + ": expected 1x16, 16x16, or 1x32 for the MX dialects");
 }
 
@@ -45,8 +44,30 @@ Signs signs_named(const std::string& name) {
   throw UsageError("--rht-signs " + name + ": expected te or none");
 }
 
+ByteMap map_named(const std::string& name) {
+  for (const ByteMap map : {ByteMap::hw, ByteMap::te})
+    if (nvfp4::name(map) == name) return map;
+  throw UsageError("--random-map " + name + ": expected hw or te");
+}
+
+/// Each map's own rounder, unless one is asked for.
+SrRule rule_named(const std::string& name, ByteMap map) {
+  if (name.empty()) return map == ByteMap::hw ? SrRule::carry : SrRule::te_software;
+  for (const SrRule rule : {SrRule::carry, SrRule::te_software})
+    if (nvfp4::name(rule) == name) return rule;
+  throw UsageError("--sr-rule " + name + ": expected carry or te_software");
+}
+
+std::optional<Stochastic> stochastic_of(const ProfileOptions& o) {
+  if (o.rounding != "rne" && o.rounding != "sr")
+    throw UsageError("--rounding " + o.rounding + ": expected rne or sr");
+  const ByteMap map = map_named(o.random_map);
+  const SrRule rule = rule_named(o.sr_rule, map);
+  if (o.rounding == "rne") return std::nullopt;
+  return Stochastic{.rule = rule, .map = map, .random = {.seed = o.seed}};
+}
+
 void refuse_what_is_not_built(const ProfileOptions& o) {
-  if (o.rounding != "rne") throw UsageError("--rounding " + o.rounding + ": expected rne; no other is built");
   if (o.rht != 0 && o.rht != 16)
     throw UsageError("--rht " + std::to_string(o.rht) + ": expected 0 or 16; no other size is built");
 }
@@ -71,7 +92,14 @@ void declare_profile(CLI::App& app, ProfileOptions& o) {
   own(app.add_option("--tensor-scale", o.tensor_scale, "tensor|row: what shares a second-level scale"));
   own(app.add_option("--tensor-amax", o.amax, "replaces the input's own tensor amax"));
   own(app.add_flag("--columns", o.columns, "quantize the transpose too"));
-  app.add_option("--rounding", o.rounding, "rne")->capture_default_str();
+  own(app.add_option("--rounding", o.rounding,
+                     "rne|sr: of the elements; sr is stochastic, in the dialects whose producers have it"));
+  own(app.add_option("--random-map", o.random_map,
+                     "hw|te: which byte of a random word rounds which of its four elements"));
+  own(app.add_option(
+      "--sr-rule", o.sr_rule,
+      "carry|te_software: the hardware's rounding or Transformer Engine's, else the map's own"));
+  app.add_option("--seed", o.seed, "of all that is random")->capture_default_str();
   own(app.add_option("--rht", o.rht,
                      "0|16: Hadamard transform along the rows first; with --columns, of the columns alone"));
   own(app.add_option("--rht-signs", o.rht_signs, "te|none: what multiplies the rows before it"));
@@ -105,6 +133,7 @@ Producer profile(const ProfileOptions& o) {
   if (!o.tensor_scale.empty()) spec.tensor_scale = tensor_scale_named(o.tensor_scale);
   spec.amax = o.amax;
   spec.four_over_six = {o.e4m3_max, select_named(o.select), o.error_fast};
+  spec.stochastic = stochastic_of(o);
   validate_options(spec);
   Producer made{.name = "", .spec = spec, .columns = o.columns};
   made.rht = o.rht == 16;
@@ -124,8 +153,15 @@ std::int64_t experts_of(const io::Array& array) {
   return array.info.shape[0];
 }
 
-std::string block_name(BlockShape shape) {
-  return std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
+Json rounding_json(const QuantizeSpec& spec) {
+  if (!spec.stochastic) return Json::object();
+  const Stochastic& s = *spec.stochastic;
+  Json json{{"rounding", "sr"}, {"random_map", name(s.map)}, {"sr_rule", name(s.rule)}};
+  if (s.from_caller)
+    json["random_words"] = true;
+  else
+    json["seed"] = s.random.seed;
+  return json;
 }
 
 Json describe_profile(const Producer& producer) {
@@ -133,9 +169,10 @@ Json describe_profile(const Producer& producer) {
   if (!producer.name.empty()) json["producer"] = producer.name;
   json["dialect"] = producer.spec.dialect->name;
   json["block"] = block_name(producer.spec.block);
-  json["tensor_scale"] = producer.spec.tensor_scale == TensorScale::row ? "row" : "tensor";
+  json["tensor_scale"] = name(producer.spec.tensor_scale);
   if (producer.spec.amax) json["tensor_amax"] = *producer.spec.amax;
   json.update(option_json(producer.spec));
+  json.update(rounding_json(producer.spec));
   if (producer.rht && producer.name.empty()) json.update({{"rht", 16}, {"rht_signs", name(producer.signs)}});
   return json;
 }

@@ -15,14 +15,15 @@ namespace nvfp4::cli {
 /// The options that, with the input, fix a quantized tensor's bytes.
 struct ProfileOptions {
   std::string producer, dialect = "te", block, tensor_scale;  ///< empty: the dialect's own
-  std::string rounding = "rne", rht_signs = "te", select = "mae";
+  std::string rounding = "rne", random_map = "hw", sr_rule, rht_signs = "te", select = "mae";
+  std::uint64_t seed = 0;
   std::optional<float> amax;
   int rht = 0, e4m3_max = 448;
   bool columns = false, error_fast = false;
 };
 
-/// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --rht, --rht-signs, and
-/// those of the four-over-six dialects.
+/// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --random-map, --sr-rule,
+/// --seed, --rht, --rht-signs, and those of the four-over-six dialects.
 void declare_profile(CLI::App&, ProfileOptions&);
 
 /// Whether one of those options was given, so that a file's own manifest does not decide.
@@ -36,10 +37,12 @@ const Dialect& dialect_named(const std::string& name);
 /// The options of a producer without a name: those of the four-over-six dialects, and of the transform.
 Json option_json(const QuantizeSpec&);
 
+/// How elements are rounded, where it is not as the dialect says.
+Json rounding_json(const QuantizeSpec&);
+
 /// E of a stack's shape (E, M, K), which --experts asks for. Throws io::FileError for another rank.
 std::int64_t experts_of(const io::Array&);
 
-std::string block_name(BlockShape);
 Json describe_profile(const Producer&);
 
 }  // namespace nvfp4::cli

@@ -1,3 +1,4 @@
+#include <array>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -14,7 +15,7 @@ namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string in, out, array, tensor, input_dtype, layout = "linear", format, device = "cpu";
+  std::string in, out, array, tensor, input_dtype, layout = "linear", format, random_words, device = "cpu";
   ProfileOptions profile;
   std::vector<std::string> include, exclude;
   bool transpose = false, experts = false, force = false;
@@ -69,17 +70,37 @@ Outcome report(const Options& o, const Producer& producer, const BlockScaledTens
   return outcome;
 }
 
+/// The random words of --random-words, if any.
+std::vector<std::uint32_t> read_words(const Options& o, MatrixView x, const QuantizeSpec& spec) {
+  if (o.random_words.empty()) return {};
+  if (!spec.stochastic) throw UsageError("--random-words needs --rounding sr");
+  if (o.profile.columns)
+    throw UsageError("--random-words is for one operand: quantize the columns with --transpose");
+  const std::array shape{x.rows, (x.cols + 15) / 16 * 4};
+  const io::Array array = io::open_arrays(o.random_words)->read("");
+  const auto words = array.u32(shape);
+  return {words.begin(), words.end()};
+}
+
+/// What of the seed fixes the output.
+std::uint64_t seed_of(const QuantizeSpec& spec) {
+  return spec.stochastic && !spec.stochastic->from_caller ? spec.stochastic->random.seed : 0;
+}
+
 Outcome quantize_one(const Options& o) {
-  const Producer producer = profile(o.profile);
+  Producer producer = profile(o.profile);
   const ScaleLayout layout = layout_named(o.layout);
   const io::MatrixFile in = io::open_matrix(o.in, {o.array, o.tensor, dtype_named(o.input_dtype)});
   Matrix storage;
-  ProducerResult result = quantize_matrix(producer, operand(in, o.transpose, storage), o);
+  const MatrixView x = operand(in, o.transpose, storage);
+  const std::vector<std::uint32_t> words = read_words(o, x, producer.spec);
+  if (!words.empty()) producer.spec.stochastic->from_caller = true, producer.spec.stochastic->words = words;
+  ProducerResult result = quantize_matrix(producer, x, o);
   const io::QuantizedFile file{std::move(result.rows),
                                std::move(result.columns),
                                layout,
                                manifest_options(o),
-                               {.input_sha256 = io::sha256(in.file.view())}};
+                               {.seed = seed_of(producer.spec), .input_sha256 = io::sha256(in.file.view())}};
   io::write_quantized(o.out, file, o.overwrite());
   return report(o, producer, file.rows, in.view.dtype);
 }
@@ -100,15 +121,15 @@ Outcome quantize_experts(const Options& o) {
 }
 
 void refuse_beside_experts(const CLI::App& app) {
-  for (const char* option : {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--format",
-                             "--include", "--exclude"})
+  for (const char* option : {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--rounding",
+                             "--random-words", "--format", "--include", "--exclude"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for one matrix, not for a stack of experts");
 }
 
 void refuse_matrix_options(const CLI::App& app) {
-  for (const char* option :
-       {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--layout", "--input-dtype"})
+  for (const char* option : {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--rounding",
+                             "--random-words", "--layout", "--input-dtype"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for one matrix, not for a checkpoint");
 }
@@ -176,6 +197,10 @@ Run declare_quantize(CLI::App& app) {
   app.add_option("--array", o->array, "which array of an .npz");
   app.add_option("--tensor", o->tensor, "which tensor of a .safetensors");
   app.add_option("--input-dtype", o->input_dtype, "bf16: uint16 elements are BF16 bits");
+  app.add_option(
+      "--random-words", o->random_words,
+      ".npy, uint32 (rows, ceil(columns / 16) * 4) of what is quantized: the random bits of --rounding sr, "
+      "a word for 4 elements");
   app.add_option("--format", o->format, "modelopt: IN is a whole checkpoint, OUT one by that convention");
   app.add_option("--include", o->include, "with --format: globs of tensors to quantize instead of *.weight");
   app.add_option("--exclude", o->exclude,

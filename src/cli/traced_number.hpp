@@ -169,6 +169,20 @@ inline TracedCode e2m1(TracedNumber y, std::string text) {
 inline TracedCode e2m1_satfinite(TracedNumber y) { return e2m1(y, "round to E2M1"); }
 inline TracedCode e2m1_magnitude(TracedNumber y) { return e2m1(abs(y), "round to E2M1"); }
 
+inline TracedCode e2m1_by_byte(TracedNumber y, TracedCode random, SrRule rule) {
+  std::uint32_t code, cut = encoded(y.value, Format::e2m1, Rounding::toward_zero, Overflow::saturate);
+  reference_kernels().encode_stochastic({&y.value, 1}, {&random.bits, 1}, {.rule = rule}, {&code, 1});
+  const std::string way = code == cut ? ": toward zero" : ": away from zero";
+  return TracedCode(
+      note_code(y, Format::e2m1, "round to E2M1 by byte " + hex8(random.bits) + way, code, false));
+}
+inline TracedCode e2m1_carry(TracedNumber y, TracedCode random) {
+  return e2m1_by_byte(y, random, SrRule::carry);
+}
+inline TracedCode e2m1_te_software(TracedNumber y, TracedCode random) {
+  return e2m1_by_byte(y, random, SrRule::te_software);
+}
+
 inline TracedCode e2m1_nearest_first(TracedNumber x, TracedNumber d) {
   float least = INFINITY;
   std::uint32_t first = 0;

@@ -37,6 +37,10 @@ std::vector<QuantizeSpec> specs_of(const Dialect& dialect) {
        {FourOverSix{448, Select::mse, true}, FourOverSix{256, Select::mae, true},
         FourOverSix{256, Select::mse}})
     all.push_back(all[0]), all.back().four_over_six = {e4m3_max, select, fast};
+  for (const auto& [rule, map] :
+       {std::pair{SrRule::carry, ByteMap::hw}, std::pair{SrRule::te_software, ByteMap::te}})
+    all.push_back(all[0]),
+        all.back().stochastic = Stochastic{.rule = rule, .map = map, .random = {.seed = 1}};
   for (const QuantizeSpec& spec : all)
     if (is_valid(spec)) valid.push_back(spec);
   return valid;

@@ -90,6 +90,11 @@ std::span<const std::uint8_t> Array::u8(std::span<const std::int64_t> shape) con
   return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
 }
 
+std::span<const std::uint32_t> Array::u32(std::span<const std::int64_t> shape) const {
+  expect(*this, ElementType::u32, shape);
+  return {reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / sizeof(std::uint32_t)};
+}
+
 std::span<const float> Array::f32(std::span<const std::int64_t> shape) const {
   expect(*this, ElementType::f32, shape);
   return {reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)};

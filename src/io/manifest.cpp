@@ -8,6 +8,7 @@
 
 #include <nvfp4/io/error.hpp>
 
+#include "fields.hpp"
 #include "json.hpp"
 #include "text.hpp"
 
@@ -17,9 +18,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::int64_t max_dimension = std::int64_t{1} << 48;
-
-std::string block_name(BlockShape b) { return std::to_string(b.rows) + "x" + std::to_string(b.cols); }
-std::string_view name(TensorScale t) { return t == TensorScale::row ? "row" : "tensor"; }
 
 json to_json(const Option& option) {
   return std::visit([](const auto& value) { return json(value); }, option);
@@ -43,68 +41,21 @@ json options_json(const Manifest& m) {
     options["select"] = nvfp4::name(o.select);
     options["error_fast"] = o.error_fast;
   }
+  if (m.spec.stochastic) {
+    const Stochastic& s = *m.spec.stochastic;
+    options["rounding"] = "sr";
+    options["sr_rule"] = nvfp4::name(s.rule);
+    options["random_map"] = nvfp4::name(s.map);
+    options["random"] = s.from_caller ? "caller's words" : "philox";
+    options["stream"] = s.random.stream;
+    options["rounds"] = s.random.rounds;
+  }
   return options;
 }
 
 json shape_json(const Manifest& m) {
   return m.experts ? json{m.experts, m.rows, m.cols} : json{m.rows, m.cols};
 }
-
-/// One object of the manifest; every complaint names the field.
-class Fields {
- public:
-  Fields(const json& object, std::string path, const std::string& file, const std::string& place)
-      : object_(object), path_(std::move(path)), file_(file), place_(place) {
-    if (!object_.is_object())
-      throw FileError(file_, place_ + (path_.empty() ? "" : " field " + in_quotes(path_)), "an object",
-                      object_.type_name());
-  }
-
-  const json& at(const std::string& key) const {
-    const auto found = object_.find(key);
-    if (found == object_.end()) refuse(key, "it", "none");
-    return *found;
-  }
-
-  std::string text(const std::string& key) const {
-    if (!at(key).is_string()) refuse(key, "a string", at(key).type_name());
-    return at(key).get<std::string>();
-  }
-
-  std::int64_t integer(const std::string& key, std::int64_t low, std::int64_t high) const {
-    return integer(at(key), key, low, high);
-  }
-
-  std::int64_t integer(const json& value, const std::string& key, std::int64_t low, std::int64_t high) const {
-    const std::string expected = "an integer from " + std::to_string(low) + " to " + std::to_string(high);
-    if (!value.is_number_integer()) refuse(key, expected, value.type_name());
-    const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t(high);
-    if (!fits || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high)
-      refuse(key, expected, value.dump());
-    return value.get<std::int64_t>();
-  }
-
-  void expect(const std::string& key, std::string_view expected) const {
-    if (text(key) != expected) refuse(key, in_quotes(expected), in_quotes(text(key)));
-  }
-
-  Fields object(const std::string& key) const {
-    return {at(key), path_.empty() ? key : path_ + "." + key, file_, place_};
-  }
-  bool has(const std::string& key) const { return object_.contains(key); }
-  const json& all() const { return object_; }
-
-  [[noreturn]] void refuse(const std::string& key, std::string_view expected, std::string_view found) const {
-    throw FileError(file_, place_ + " field " + in_quotes(path_.empty() ? key : path_ + "." + key), expected,
-                    found);
-  }
-
- private:
-  const json& object_;
-  std::string path_;
-  const std::string& file_;
-  const std::string& place_;
-};
 
 const Dialect& read_dialect(const Fields& manifest) {
   const std::string name = manifest.text("dialect");
@@ -118,12 +69,10 @@ const Dialect& read_dialect(const Fields& manifest) {
 
 BlockShape read_block(const Fields& manifest) {
   const std::string name = manifest.text("block");
-  for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}, BlockShape{1, 32}}) {
-    if (name != block_name(block)) continue;
-    manifest.integer("block_cols", block.cols, block.cols);
-    return block;
-  }
-  manifest.refuse("block", "'1x16', '16x16' or '1x32'", in_quotes(name));
+  const auto block = find_block(name);
+  if (!block) manifest.refuse("block", "'1x16', '16x16' or '1x32'", in_quotes(name));
+  manifest.integer("block_cols", block->cols, block->cols);
+  return *block;
 }
 
 float read_amax(const Fields& options) {
@@ -166,15 +115,31 @@ FourOverSix read_four_over_six(const Fields& options) {
   const std::string select = options.text("select");
   if (select != "mae" && select != "mse") options.refuse("select", "'mae' or 'mse'", in_quotes(select));
   o.select = select == "mae" ? Select::mae : Select::mse;
-  if (!options.at("error_fast").is_boolean())
-    options.refuse("error_fast", "true or false", options.at("error_fast").type_name());
-  o.error_fast = options.at("error_fast").get<bool>();
+  o.error_fast = options.boolean("error_fast");
   return o;
 }
 
+Stochastic read_stochastic(const Fields& options) {
+  Stochastic s;
+  options.expect("rounding", "sr");
+  const std::string rule = options.text("sr_rule"), map = options.text("random_map");
+  if (rule != name(SrRule::carry) && rule != name(SrRule::te_software))
+    options.refuse("sr_rule", "'carry' or 'te_software'", in_quotes(rule));
+  if (map != name(ByteMap::hw) && map != name(ByteMap::te))
+    options.refuse("random_map", "'hw' or 'te'", in_quotes(map));
+  s.rule = rule == name(SrRule::carry) ? SrRule::carry : SrRule::te_software;
+  s.map = map == name(ByteMap::hw) ? ByteMap::hw : ByteMap::te;
+  s.from_caller = options.text("random") != "philox";
+  s.random.stream =
+      static_cast<std::uint64_t>(options.integer("stream", 0, std::numeric_limits<std::int64_t>::max()));
+  s.random.rounds = static_cast<int>(options.integer("rounds", 7, 10));
+  return s;
+}
+
 /// The options that the spec holds; the rest are the caller's.
-constexpr std::string_view spec_options[] = {"tensor_scale", "tensor_amax", "dtype",     "experts",
-                                             "e4m3_max",     "select",      "error_fast"};
+constexpr std::string_view spec_options[] = {
+    "tensor_scale", "tensor_amax", "dtype",      "experts", "e4m3_max", "select", "error_fast",
+    "rounding",     "sr_rule",     "random_map", "random",  "stream",   "rounds"};
 
 void read_options(const Fields& options, Manifest& manifest) {
   manifest.spec.tensor_scale = read_tensor_scale(options);
@@ -182,6 +147,7 @@ void read_options(const Fields& options, Manifest& manifest) {
   if (options.has("tensor_amax")) manifest.spec.amax = read_amax(options);
   if (options.has("experts")) manifest.experts = options.integer("experts", 1, max_dimension);
   if (manifest.spec.dialect->four_over_six) manifest.spec.four_over_six = read_four_over_six(options);
+  if (options.has("rounding")) manifest.spec.stochastic = read_stochastic(options);
   for (const auto& item : options.all().items())
     if (std::ranges::find(spec_options, item.key()) == std::end(spec_options))
       manifest.options[item.key()] = read_option(options, item.key());
@@ -255,6 +221,7 @@ Manifest parse_manifest(std::string_view text, const std::string& file, const st
   if (manifest.spec.dialect->global_is == GlobalIs::amax)
     fields.integer("global_divisor", global_divisor(manifest.spec), global_divisor(manifest.spec));
   manifest.provenance = read_provenance(fields.object("provenance"));
+  if (manifest.spec.stochastic) manifest.spec.stochastic->random.seed = manifest.provenance.seed;
   try {
     validate(manifest.spec);
   } catch (const std::invalid_argument& e) {

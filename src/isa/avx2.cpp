@@ -20,10 +20,24 @@ struct Codes {
   static Codes load(const std::uint32_t* codes) {
     return Codes(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
   }
+  /// A byte each, widened.
+  static Codes load_bytes(const std::uint8_t* bytes) {
+    return Codes(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes))));
+  }
+  struct Pairs;
   void store_bytes(std::uint8_t* out) const {
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
   }
+};
+
+/// The bytes of 16 elements.
+struct Codes::Pairs {
+  __m256i words;
+  explicit Pairs(const std::uint8_t* bytes)
+      : words(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)))) {}
+  Codes even() const { return Codes(_mm256_and_si256(words, _mm256_set1_epi32(0xFF))); }
+  Codes odd() const { return Codes(_mm256_srli_epi32(words, 8)); }
 };
 
 struct F32 {
@@ -158,6 +172,36 @@ Codes e2m1_satfinite(F32 y) {
       _mm256_and_ps(_mm256_min_ps(y.v, _mm256_set1_ps(__builtin_inff())), _mm256_set1_ps(-0.f));
   return Codes(_mm256_or_si256(_mm256_castps_si256(with_magnitude(y)),
                                _mm256_srli_epi32(_mm256_castps_si256(sign), 28)));
+}
+
+/// See avx512.cpp.
+__m256i sign_code(F32 y) {
+  const __m256 number = _mm256_min_ps(y.v, _mm256_set1_ps(__builtin_inff()));  // a NaN becomes +Inf
+  return _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(number), 28), _mm256_set1_epi32(8));
+}
+
+Codes e2m1_carry(F32 y, Codes random) {
+  const __m256 a = _mm256_min_ps(abs(y).v, _mm256_set1_ps(6));
+  const __m256i low = _mm256_cvttps_epi32(_mm256_mul_ps(a, _mm256_set1_ps(512)));
+  const __m256i middle = _mm256_add_epi32(_mm256_srli_epi32(low, 1), _mm256_set1_epi32(512));
+  const __m256i high = _mm256_add_epi32(_mm256_srli_epi32(low, 2), _mm256_set1_epi32(1024));
+  const __m256i steps = _mm256_min_epi32(_mm256_min_epi32(low, middle), high);
+  const __m256i code = _mm256_srli_epi32(_mm256_add_epi32(steps, random.v), 8);
+  return Codes(_mm256_or_si256(code, sign_code(y)));
+}
+
+Codes e2m1_te_software(F32 y, Codes random) {
+  const __m256 a = abs(y).v;
+  const __m256 quarter = _mm256_set1_ps(0x1p-9f), half = _mm256_set1_ps(0x1p-8f),
+               one = _mm256_set1_ps(0x1p-7f);
+  const __m256 upper = _mm256_blendv_ps(half, one, _mm256_cmp_ps(a, _mm256_set1_ps(4), _CMP_GE_OQ));
+  const __m256 step = _mm256_blendv_ps(quarter, upper, _mm256_cmp_ps(a, _mm256_set1_ps(2), _CMP_GE_OQ));
+  const __m256 sum = _mm256_add_ps(a, _mm256_mul_ps(_mm256_cvtepi32_ps(random.v), step));
+  const __m256i low =
+      _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_min_ps(sum, _mm256_set1_ps(6)), _mm256_set1_ps(2)));
+  const __m256i middle = _mm256_add_epi32(_mm256_srli_epi32(low, 1), _mm256_set1_epi32(2));
+  const __m256i high = _mm256_add_epi32(_mm256_srli_epi32(low, 2), _mm256_set1_epi32(4));
+  return Codes(_mm256_or_si256(_mm256_min_epi32(_mm256_min_epi32(low, middle), high), sign_code(y)));
 }
 
 /// See avx512.cpp: integer RNE at bit 20, and below 2^-6 one addition of 2^14.

@@ -18,9 +18,23 @@ struct Codes {
   explicit Codes(int x) : v(_mm512_set1_epi32(x)) {}
   explicit Codes(__m512i v) : v(v) {}
   static Codes load(const std::uint32_t* codes) { return Codes(_mm512_loadu_si512(codes)); }
+  /// A byte each, widened.
+  static Codes load_bytes(const std::uint8_t* bytes) {
+    return Codes(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes))));
+  }
+  struct Pairs;
   void store_bytes(std::uint8_t* out) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(v));
   }
+};
+
+/// The bytes of 32 elements.
+struct Codes::Pairs {
+  __m512i words;
+  explicit Pairs(const std::uint8_t* bytes)
+      : words(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)))) {}
+  Codes even() const { return Codes(_mm512_and_si512(words, _mm512_set1_epi32(0xFF))); }
+  Codes odd() const { return Codes(_mm512_srli_epi32(words, 8)); }
 };
 
 struct F32 {
@@ -149,6 +163,40 @@ Codes e2m1_satfinite(F32 y) {
   constexpr int first_picks =
       0xCA;  // vpternlog: bits of the second operand where the first is 1, else the third
   return Codes(_mm512_ternarylogic_epi32(_mm512_set1_epi32(7), with_magnitude(y), sign, first_picks));
+}
+
+/// 8 for numbers with a sign.
+__m512i sign_code(F32 y) {
+  const __mmask16 number = _mm512_cmp_ps_mask(y.v, y.v, _CMP_ORD_Q);
+  return _mm512_maskz_and_epi32(number, _mm512_srli_epi32(_mm512_castps_si512(y.v), 28),
+                                _mm512_set1_epi32(8));
+}
+
+/// The code as a real function, see with_magnitude(), in 256ths and cut to an integer: the minimum of the cut is the
+/// cut minimum, and floor(256 a) is half of floor(512 a) cut again. vminps takes 6 for a NaN.
+Codes e2m1_carry(F32 y, Codes random) {
+  const __m512 a = _mm512_min_ps(abs(y).v, _mm512_set1_ps(6));
+  const __m512i low = _mm512_cvttps_epi32(_mm512_mul_ps(a, _mm512_set1_ps(512)));
+  const __m512i middle = _mm512_add_epi32(_mm512_srli_epi32(low, 1), _mm512_set1_epi32(512));
+  const __m512i high = _mm512_add_epi32(_mm512_srli_epi32(low, 2), _mm512_set1_epi32(1024));
+  const __m512i steps = _mm512_min_epi32(_mm512_min_epi32(low, middle), high);
+  const __m512i code = _mm512_srli_epi32(_mm512_add_epi32(steps, random.v), 8);
+  return Codes(_mm512_or_si512(code, sign_code(y)));
+}
+
+/// The product r * step / 256 is exact, so the addition rounds once, as TE's fmaf. Then the same cut in units of a code.
+Codes e2m1_te_software(F32 y, Codes random) {
+  const __m512 a = abs(y).v;
+  const __mmask16 from_2 = _mm512_cmp_ps_mask(a, _mm512_set1_ps(2), _CMP_GE_OQ);
+  const __mmask16 from_4 = _mm512_cmp_ps_mask(a, _mm512_set1_ps(4), _CMP_GE_OQ);
+  const __m512 lower = _mm512_mask_blend_ps(from_2, _mm512_set1_ps(0x1p-9f), _mm512_set1_ps(0x1p-8f));
+  const __m512 step = _mm512_mask_blend_ps(from_4, lower, _mm512_set1_ps(0x1p-7f));
+  const __m512 sum = _mm512_add_ps(a, _mm512_mul_ps(_mm512_cvtepi32_ps(random.v), step));
+  const __m512i low =
+      _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_min_ps(sum, _mm512_set1_ps(6)), _mm512_set1_ps(2)));
+  const __m512i middle = _mm512_add_epi32(_mm512_srli_epi32(low, 1), _mm512_set1_epi32(2));
+  const __m512i high = _mm512_add_epi32(_mm512_srli_epi32(low, 2), _mm512_set1_epi32(4));
+  return Codes(_mm512_or_si512(_mm512_min_epi32(_mm512_min_epi32(low, middle), high), sign_code(y)));
 }
 
 /// Normal results: integer RNE at bit 20, where E4M3's mantissa ends. Results below 2^-6: 2^14 has an ulp of

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstring>
+#include <type_traits>
 
 #include "lanewise.hpp"
 
@@ -98,42 +99,45 @@ struct Engine {
     }
   }
 
-  /// The codes of as many blocks as one packed store takes.
-  template <class D, class T, class Tensor>
+  /// The codes of as many blocks as one packed store takes. `random` has a byte an element, where R asks for it.
+  template <class D, class R, class T, class Tensor>
   [[gnu::always_inline]] static void pack_blocks(const T* x, const float* encode, const Tensor& tensor,
-                                                 std::uint8_t* out) {
+                                                 const std::uint8_t* random, std::uint8_t* out) {
     if constexpr (D::info.element == Format::e2m1 && requires { F::split(x); })
-      pack_split<D>(x, encode, tensor, out);
+      pack_split<D, R>(x, encode, tensor, random, out);
     else
-      pack_whole<D>(x, encode, tensor, out);
+      pack_whole<D, R>(x, encode, tensor, random, out);
   }
 
   /// Even and odd elements in vectors of their own: they are cut from pairs without a shuffle, and their codes are
   /// the two nibbles of a byte.
-  template <class D, class T, class Tensor>
+  template <class D, class R, class T, class Tensor>
   [[gnu::always_inline]] static void pack_split(const T* x, const float* encode, const Tensor& tensor,
-                                                std::uint8_t* out) {
+                                                const std::uint8_t* random, std::uint8_t* out) {
     constexpr int blocks = lanes / 8;  // of one pair of vectors
     Code bytes[F::packed_blocks / blocks];
 #pragma GCC unroll 8
     for (int i = 0; i < F::packed_blocks / blocks; ++i) {
       const auto [even, odd] = F::split(x + 16 * blocks * i);
       const F scale = F::eight_each(encode + blocks * i);
-      bytes[i] = two_nibbles(D::element(even, scale, tensor), D::element(odd, scale, tensor));
+      const typename R::Pairs pairs(random + 16 * blocks * i);
+      bytes[i] = two_nibbles(R::template code<D>(even, scale, tensor, pairs.even()),
+                             R::template code<D>(odd, scale, tensor, pairs.odd()));
     }
     F::store_bytes(bytes, out);
   }
 
-  template <class D, class T, class Tensor>
+  template <class D, class R, class T, class Tensor>
   [[gnu::always_inline]] static void pack_whole(const T* x, const float* encode, const Tensor& tensor,
-                                                std::uint8_t* out) {
+                                                const std::uint8_t* random, std::uint8_t* out) {
     Code codes[F::packed_blocks * parts];
 #pragma GCC unroll 8
     for (int b = 0; b < F::packed_blocks; ++b) {
       const F scale(encode[b]);
 #pragma GCC unroll 4
       for (int p = 0; p < parts; ++p)
-        codes[parts * b + p] = D::element(F::load(x + 16 * b + lanes * p), scale, tensor);
+        codes[parts * b + p] = R::template code<D>(F::load(x + 16 * b + lanes * p), scale, tensor,
+                                                   R::bytes(random + 16 * b + lanes * p));
     }
     if constexpr (D::info.element == Format::e2m1)
       F::store_packed(codes, out);
@@ -145,12 +149,58 @@ struct Engine {
   template <class D>
   static constexpr int code_bytes = D::info.element == Format::e2m1 ? 8 : 16;
 
+  /// How an element becomes a code: as the dialect says, or with a random byte for each.
+  struct Plain {
+    struct Pairs {
+      explicit Pairs(const std::uint8_t*) {}
+      int even() const { return 0; }
+      int odd() const { return 0; }
+    };
+    static int bytes(const std::uint8_t*) { return 0; }
+    template <class D, class Tensor>
+    [[gnu::always_inline]] static Code code(F x, F scale, const Tensor& tensor, int) {
+      return D::element(x, scale, tensor);
+    }
+  };
+
+  template <SrRule rule>
+  struct Random {
+    using Pairs = typename Code::Pairs;
+    static Code bytes(const std::uint8_t* random) { return Code::load_bytes(random); }
+    template <class D, class Tensor>
+    [[gnu::always_inline]] static Code code(F x, F scale, const Tensor& tensor, Code random) {
+      return e2m1_stochastic(D::scaled(x, scale, tensor), random, rule);
+    }
+  };
+
+  /// The random bytes of `blocks` blocks of row r, in the order of elements. A tail's padding takes none of the
+  /// caller's.
+  static void random_bytes(const QuantizeTask& t, std::int64_t r, std::int64_t blocks, std::uint8_t* bytes) {
+    const Stochastic& s = *t.stochastic;
+    std::uint32_t words[chunk / 4] = {};
+    if (s.from_caller) {
+      const std::int64_t first = 4 * t.block, left = t.words_per_row - first;
+      const std::int64_t count = left < 4 * blocks ? left : 4 * blocks;
+      std::memcpy(words, s.words.data() + (t.row + r) * t.words_per_row + first,
+                  static_cast<std::size_t>(4 * count));
+    } else {
+      for (std::int64_t b = 0; b < blocks; ++b) {
+        const auto drawn = draw(s.random, t.row + r, t.block + b);
+        std::memcpy(words + 4 * b, drawn.data(), 16);
+      }
+    }
+    if (s.map == ByteMap::hw)
+      for (std::int64_t i = 0; i < 4 * blocks; ++i)
+        words[i] = (words[i] & 0xFF0000FF) | (words[i] >> 8 & 0xFF00) | (words[i] << 8 & 0xFF0000);
+    std::memcpy(bytes, words, static_cast<std::size_t>(16 * blocks));
+  }
+
   /// Both phases for columns that are a multiple of `group`. Scales before codes: one phase would wait for
   /// the chain maximum, division, broadcast at every block. Phase 2 asks for the next chunk's cache lines.
-  template <class D, class T>
+  template <class D, class R, class T>
   static void whole_groups(const QuantizeTask& t) {
     float encode[chunk / 16];
-    std::uint8_t scales[chunk / 16];
+    std::uint8_t scales[chunk / 16], random[std::is_same_v<R, Plain> ? 1 : chunk];
     const std::int64_t blocks = t.cols / 16;
     const auto tensor = D::tensor(F(t.amax), t.setting);
     block_scales<D, T>(t, tensor, blocks, encode, scales);
@@ -159,9 +209,11 @@ struct Engine {
       std::memcpy(t.scales + r * t.scales_stride, scales, static_cast<std::size_t>(stored));
       const T* x = row<T>(t, r, 0);
       std::uint8_t* codes = t.codes + r * t.codes_stride;
+      if constexpr (!std::is_same_v<R, Plain>) random_bytes(t, r, blocks, random);
       for (std::int64_t b = 0; b < blocks; b += F::packed_blocks) {
         prefetch<F::packed_blocks / 2>(x + t.cols + 8 * (blocks + b));
-        pack_blocks<D>(x + 16 * b, encode + b, tensor, codes + code_bytes<D> * b);
+        pack_blocks<D, R>(x + 16 * b, encode + b, tensor, std::is_same_v<R, Plain> ? random : random + 16 * b,
+                          codes + code_bytes<D> * b);
       }
     }
   }
@@ -182,7 +234,7 @@ struct Engine {
   }
 
   /// Fewer than `group` columns: through a copy padded with +0.
-  template <class D, class T>
+  template <class D, class R, class T>
   static void tail(const QuantizeTask& t) {
     T x[16 * group] = {};
     std::uint8_t codes[16 * group], scales[16 * group / 16];
@@ -197,7 +249,7 @@ struct Engine {
     copy.codes_stride = codes_stride;
     copy.scales = scales;
     copy.scales_stride = scales_stride;
-    whole_groups<D, T>(copy);
+    whole_groups<D, R, T>(copy);
     const std::int64_t blocks = (t.cols + D::info.block_cols - 1) / D::info.block_cols;
     const std::int64_t bytes = blocks * (D::info.block_cols / 16) * code_bytes<D>;
     for (std::int64_t r = 0; r < t.rows; ++r) {
@@ -220,6 +272,17 @@ struct Engine {
 
   template <class D, class T>
   static void quantize(const QuantizeTask& t) {
+    if constexpr (D::info.stochastic)
+      if (t.stochastic) {
+        const bool carry = t.stochastic->rule == SrRule::carry;
+        return carry ? quantize_by<D, Random<SrRule::carry>, T>(t)
+                     : quantize_by<D, Random<SrRule::te_software>, T>(t);
+      }
+    quantize_by<D, Plain, T>(t);
+  }
+
+  template <class D, class R, class T>
+  static void quantize_by(const QuantizeTask& t) {
     const std::int64_t whole = t.cols / group * group;
     QuantizeTask main = t, rest = t;
     main.cols = whole;
@@ -227,8 +290,9 @@ struct Engine {
     rest.x = row<T>(t, 0, whole);
     rest.codes += whole / 16 * code_bytes<D>;
     rest.scales += whole / D::info.block_cols;
-    if (main.cols) whole_groups<D, T>(main);
-    if (rest.cols) tail<D, T>(rest);
+    rest.block += whole / 16;
+    if (main.cols) whole_groups<D, R, T>(main);
+    if (rest.cols) tail<D, R, T>(rest);
   }
 
   static float e4m3_value(std::uint8_t code) {

@@ -32,6 +32,9 @@ struct QuantizeTask {
   std::uint8_t* scales;  ///< a byte a block, `scales_stride` apart
   std::int64_t scales_stride;
   Setting setting;
+  const Stochastic* stochastic;  ///< null: elements round as the dialect says
+  std::int64_t row, block;       ///< where the first block stands in the matrix, for its random bits
+  std::int64_t words_per_row;    ///< of the caller's random words
 };
 
 /// One row.

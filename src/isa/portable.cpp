@@ -46,6 +46,8 @@ struct Codes {
   explicit Codes(int x) : v(Ints{} + x) {}
   explicit Codes(Ints v) : v(v) {}
   static Codes load(const std::uint32_t* codes) { return Codes(load_vector<Ints>(codes)); }
+  static Codes load_bytes(const std::uint8_t* b) { return Codes(Ints{b[0], b[1], b[2], b[3]}); }
+  using Pairs = void;  ///< elements are not split here
   void store_bytes(std::uint8_t* out) const {
     const auto wide = __builtin_bit_cast(Longs, v);
     const Longs two = wide | wide >> 24;
@@ -163,6 +165,28 @@ Codes e2m1_magnitude(F32 y) {
 Codes e2m1_satfinite(F32 y) {
   const Floats number = least(y.v, F32(__builtin_inff()).v);
   return e2m1_magnitude(F32(number)) | Codes((ints(number) >> 28) & 8);
+}
+
+Ints least(Ints a, Ints b) { return blend(a < b, a, b); }
+
+/// The minimum makes a NaN +Inf.
+Ints sign_code(F32 y) { return (ints(least(y.v, F32(__builtin_inff()).v)) >> 28) & 8; }
+
+/// See avx512.cpp.
+Codes e2m1_carry(F32 y, Codes random) {
+  const Floats a = least(abs(y).v, F32(6).v);
+  const Ints low = __builtin_convertvector(a * 512, Ints);
+  const Ints steps = least(least(low, (low >> 1) + 512), (low >> 2) + 1024);
+  return Codes((steps + random.v) >> 8 | sign_code(y));
+}
+
+Codes e2m1_te_software(F32 y, Codes random) {
+  const F32 a = abs(y);
+  const F32 upper = select(Mask{a.v < 4}, F32(0x1p-8f), F32(0x1p-7f));
+  const F32 step = select(Mask{a.v < 2}, F32(0x1p-9f), upper);
+  const Floats sum = a.v + __builtin_convertvector(random.v, Floats) * step.v;
+  const Ints low = __builtin_convertvector(least(sum, F32(6).v) * 2, Ints);
+  return Codes(least(least(low, (low >> 1) + 2), (low >> 2) + 4) | sign_code(y));
 }
 
 /// The minimum makes a NaN 448, code 0x7E.

@@ -37,17 +37,17 @@ struct DialectList {
 /// Every dialect there is. Adding one is a file in this folder and a name in this line.
 using Dialects = DialectList<
     dialects::te, dialects::te_rht_fused, dialects::te_rht_fused_fast_math, dialects::te_fast_math,
-    dialects::te_4over6, dialects::te_fsdp, dialects::te_ref, dialects::te_ref_4over6, dialects::vllm,
-    dialects::flashinfer, dialects::flashinfer_exact, dialects::flashinfer_per_token,
+    dialects::te_4over6, dialects::te_scale_up, dialects::te_fsdp, dialects::te_ref, dialects::te_ref_4over6,
+    dialects::vllm, dialects::flashinfer, dialects::flashinfer_exact, dialects::flashinfer_per_token,
     dialects::flashinfer_per_token_exact, dialects::flashinfer_4over6, dialects::flashinfer_4over6_exact,
     dialects::flashinfer_4over6_per_token, dialects::flashinfer_4over6_per_token_exact, dialects::trtllm,
     dialects::cutlass_epilogue, dialects::cutlass_epilogue_host, dialects::cudnn, dialects::vllm_emulation,
     dialects::flashinfer_ref, dialects::auto_round, dialects::compressed_tensors, dialects::modelopt,
     dialects::modelopt_static, dialects::modelopt_onnx, dialects::torchao, dialects::torchao_single_level,
     dialects::fouroversix_static6, dialects::fouroversix_static4, dialects::fouroversix_mse,
-    dialects::fouroversix_mae, dialects::fouroversix_absmax, dialects::jax, dialects::mlx,
-    dialects::mlx_single_level, dialects::ggml, dialects::paper, dialects::mxfp4_floor, dialects::mxfp4_ceil,
-    dialects::mxfp4_nearest, dialects::mxfp8_floor, dialects::mxfp8_ceil>;
+    dialects::fouroversix_mae, dialects::fouroversix_absmax, dialects::fouroversix_unbiased, dialects::jax,
+    dialects::mlx, dialects::mlx_single_level, dialects::ggml, dialects::paper, dialects::mxfp4_floor,
+    dialects::mxfp4_ceil, dialects::mxfp4_nearest, dialects::mxfp8_floor, dialects::mxfp8_ceil>;
 
 inline std::span<const Dialect* const> all_dialects() { return Dialects::infos; }
 

@@ -66,6 +66,60 @@ struct fouroversix_static4 : fouroversix_static<4> {
       "fouroversix_static4", "fouroversix quantize.pytorch.reference.quantize(scale_rule=static_4)", 1792);
 };
 
+/// static_6 with headroom for stochastic rounding (round_style=stochastic_unbiased): 16/17 of the range, since a
+/// block scale that RNE took down leaves elements up to 17/16 of the largest. Nothing is cut at 6, and where block
+/// scales are normal every element's mean is itself.
+struct fouroversix_unbiased {
+  static constexpr float largest = static_cast<float>(6 * (16. / 17));
+  static constexpr float range = static_cast<float>(6 * 448 * (16. / 17));
+  static constexpr Dialect info{
+      .name = "fouroversix_unbiased",
+      .version = "1.1.0 (dadfad69)",
+      .source = "fouroversix quantize.pytorch.reference.compute_nv_scale_factors, kernels/triton/fp4.py",
+      .evidence = "code",
+      .global_is = GlobalIs::multiply,
+      .nan_in_tensor_amax = true,
+      .nan_in_block_amax = true,
+      .nan_codes_vary = true,
+      .stochastic = true,
+  };
+
+  template <class F>
+  struct Tensor {
+    F global;
+    F encode;
+    F inverse;
+  };
+
+  template <class F>
+  static Tensor<F> tensor(F amax, const Setting&) {
+    const F encode = fouroversix_static<6>::encode_scale(amax, range);
+    return {amax / F(range), encode, F(1) / encode};
+  }
+
+  template <class F>
+  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+    const auto scale = e4m3_satfinite(amax / F(largest) * tensor.encode);
+    const F encode = F(1) / (tensor.inverse * scale.value);
+    return {scale.code, select(scale.value == F(0), F(0), encode)};
+  }
+
+  template <class F>
+  static F scaled(F x, F encode, const Tensor<F>&) {
+    return x * encode;
+  }
+
+  template <class F>
+  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+    return e2m1_satfinite(x * encode);
+  }
+
+  template <class F>
+  static F dequantize(F element, F scale, F global, const Setting&) {
+    return element * (scale * global);
+  }
+};
+
 /// The rules that choose by error, always with 256 as the largest scale.
 template <Select rule>
 struct fouroversix_choice {

@@ -14,6 +14,7 @@ struct paper : te {
       .evidence = "inferred: edges as te",
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
+      .stochastic = true,
   };
 
   template <class F>

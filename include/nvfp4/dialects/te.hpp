@@ -13,6 +13,7 @@ struct te {
       .evidence = "code",
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
+      .stochastic = true,
       .tensor_core_rht = true,
   };
 
@@ -59,8 +60,13 @@ struct te {
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
-    return rounded(x * encode);
+  static F scaled(F x, F encode, const Tensor<F>&) {
+    return x * encode;
+  }
+
+  template <class F>
+  static typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
+    return rounded(scaled(x, encode, tensor));
   }
 
   template <class F>
@@ -79,6 +85,7 @@ struct te_fast_math : te {
       .evidence = "code",
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
+      .stochastic = true,
       .tensor_core_rht = true,
   };
 
@@ -102,9 +109,13 @@ struct te_fast_math : te {
 
   /// fma.rn.f32.bf16 with an addend of +0: the product of two BF16 numbers, and +0 for -0.
   template <class F>
+  static F scaled(F x, F encode, const Tensor<F>& tensor) {
+    return tensor.bf16_coefficient ? x * encode + F(0) : x * encode;
+  }
+
+  template <class F>
   static typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
-    if (!tensor.bf16_coefficient) return te::element<F>(x, encode, tensor);
-    return e2m1_satfinite(x * encode + F(0));
+    return rounded(scaled(x, encode, tensor));
   }
 };
 
@@ -118,6 +129,7 @@ struct te_rht_fused : te {
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
       .nan_in_block_amax = true,
+      .stochastic = true,
       .tensor_core_rht = true,
   };
 
@@ -144,6 +156,7 @@ struct te_rht_fused_fast_math : te_rht_fused {
       .global_is = GlobalIs::amax,
       .global_divisor = 2688,
       .nan_in_block_amax = true,
+      .stochastic = true,
       .tensor_core_rht = true,
       .unrounded_rht = true,
   };
@@ -152,6 +165,27 @@ struct te_rht_fused_fast_math : te_rht_fused {
   static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_nan(amax * tensor.multiplier, F(flt_max)));
     return {scale.code, min_nan(rcp_approx_ftz(scale.value * tensor.decode), F(flt_max))};
+  }
+};
+
+/// te with block scales rounded up, so that stochastic rounding never meets an element beyond 6: unbiased for
+/// every input, but where a block scale is 448.
+struct te_scale_up : te {
+  static constexpr Dialect info{
+      .name = "te_scale_up",
+      .version = te::info.version,
+      .source = "te, with block scales rounded up",
+      .evidence = "inferred: no producer's; a control for stochastic rounding's bias",
+      .global_is = GlobalIs::amax,
+      .global_divisor = 2688,
+      .stochastic = true,
+      .tensor_core_rht = true,
+  };
+
+  template <class F>
+  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+    const auto scale = e4m3_up(min_num(amax * tensor.multiplier, F(flt_max)));
+    return {scale.code, block_encode(scale.value, tensor.decode)};
   }
 };
 

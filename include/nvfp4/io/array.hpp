@@ -65,6 +65,7 @@ struct Array {
 
   /// The elements. Throws FileError where the type is another or the shape not `shape`.
   std::span<const std::uint8_t> u8(std::span<const std::int64_t> shape) const;
+  std::span<const std::uint32_t> u32(std::span<const std::int64_t> shape) const;
   std::span<const float> f32(std::span<const std::int64_t> shape) const;
   /// Throws FileError naming this array.
   [[noreturn]] void refuse(std::string_view expected, std::string_view found) const;

@@ -1,4 +1,6 @@
-#include <nvfp4/checkpoint.hpp>
+#include <nvfp4/glob.hpp>
+
+#include <cstddef>
 
 namespace nvfp4 {
 

@@ -1,0 +1,9 @@
+#pragma once
+#include <nvfp4/gemm.hpp>
+
+namespace nvfp4::cpu {
+
+/// As in Kernels.
+Matrix scale_output(Matrix accumulator, const OutputScaling&);
+
+}  // namespace nvfp4::cpu
