@@ -3,6 +3,7 @@
 #include "formats.hpp"
 #include "hadamard.hpp"
 #include "quantize.hpp"
+#include "random.hpp"
 
 namespace nvfp4 {
 
@@ -15,6 +16,7 @@ const Kernels& reference_kernels() {
       .quantize = reference::quantize,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
+      .random_words = reference::random_words,
   };
   return table;
 }

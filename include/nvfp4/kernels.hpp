@@ -5,6 +5,7 @@
 
 #include <nvfp4/formats.hpp>
 #include <nvfp4/hadamard.hpp>
+#include <nvfp4/random.hpp>
 #include <nvfp4/tensor.hpp>
 
 namespace nvfp4 {
@@ -34,6 +35,10 @@ struct Kernels {
   /// The Hadamard transform of each 16 columns, in the input's element type or in FP32. Every NaN comes out as
   /// that type's default quiet NaN. Throws std::invalid_argument where columns are no multiple of 16.
   Matrix (*hadamard)(MatrixView, const Hadamard&);
+
+  /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b); words.size() is a multiple of 4.
+  void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block,
+                       std::span<std::uint32_t> words);
 };
 
 /// Literal and slow: the definition of every bit. Library nvfp4::reference.
