@@ -9,7 +9,9 @@
 #include <nvfp4/layout.hpp>
 #include <nvfp4/producers.hpp>
 #include <nvfp4/quantize.hpp>
+#include <nvfp4/random.hpp>
 #include <nvfp4/scale.hpp>
 #include <nvfp4/stack.hpp>
+#include <nvfp4/te_random.hpp>
 #include <nvfp4/tensor.hpp>
 #include <nvfp4/version.hpp>
