@@ -5,6 +5,7 @@
 #include "hadamard.hpp"
 #include "quantize.hpp"
 #include "stochastic.hpp"
+#include "random.hpp"
 
 namespace nvfp4 {
 
@@ -19,6 +20,7 @@ const Kernels& reference_kernels() {
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
       .scale_output = reference::scale_output,
+      .random_words = reference::random_words,
   };
   return table;
 }

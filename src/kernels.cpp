@@ -25,6 +25,12 @@ constexpr Kernels table(std::string_view name) {
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = cpu::hadamard,
       .scale_output = cpu::scale_output,
+      .random_words =
+          [](const RandomBits& bits, std::int64_t row, std::int64_t first_block,
+             std::span<std::uint32_t> words) {
+            const auto count = static_cast<std::int64_t>(words.size() / 4);
+            Instructions()->random_words(bits, row, first_block, count, words.data());
+          },
   };
 }
 

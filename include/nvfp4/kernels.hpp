@@ -6,6 +6,7 @@
 #include <nvfp4/formats.hpp>
 #include <nvfp4/gemm.hpp>
 #include <nvfp4/hadamard.hpp>
+#include <nvfp4/random.hpp>
 #include <nvfp4/stochastic.hpp>
 #include <nvfp4/tensor.hpp>
 
@@ -44,6 +45,9 @@ struct Kernels {
 
   /// An FP32 accumulator by the second-level scales of its operands. Every NaN comes out as the GPU's 0x7FFFFFFF.
   Matrix (*scale_output)(Matrix accumulator, const OutputScaling&);
+  /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b); words.size() is a multiple of 4.
+  void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block,
+                       std::span<std::uint32_t> words);
 };
 
 /// In another element type, rounded to nearest even where that is narrower; overflow gives Inf, NaN that type's

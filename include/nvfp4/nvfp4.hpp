@@ -14,5 +14,6 @@
 #include <nvfp4/scale.hpp>
 #include <nvfp4/stack.hpp>
 #include <nvfp4/stochastic.hpp>
+#include <nvfp4/te_random.hpp>
 #include <nvfp4/tensor.hpp>
 #include <nvfp4/version.hpp>

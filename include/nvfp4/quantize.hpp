@@ -77,6 +77,8 @@ inline void validate(const QuantizeSpec& spec) {
   if (spec.stochastic && !d.stochastic) throw std::invalid_argument(name + " has no stochastic rounding");
   if (spec.stochastic && spec.stochastic->rule == SrRule::tetrajet)
     throw std::invalid_argument(name + " rounds by carry or te_software");
+  if (spec.stochastic && spec.stochastic->random.rounds != 7 && spec.stochastic->random.rounds != 10)
+    throw std::invalid_argument("Philox has 7 or 10 rounds");
   if (spec.stochastic && spec.stochastic->random.col % 16)
     throw std::invalid_argument("a shard's first column must be a multiple of 16");
 }

@@ -42,4 +42,16 @@ constexpr std::array<std::uint32_t, 4> draw(const RandomBits& bits, std::int64_t
       {low(bits.seed), low(bits.seed >> 32)}, bits.rounds);
 }
 
+/// What curand() returns first after curand_init(seed, subsequence, offset) of a curandStatePhilox4_32_10_t: there
+/// an offset counts words, and the counter is {offset / 4, subsequence}, each in two words, lower first.
+///
+/// PyTorch's CUDA generator holds (seed, offset), the two int64 of torch.cuda.get_rng_state(). A kernel's thread i
+/// calls curand_init(seed, i, offset); each launch then moves the offset on by its words a thread, rounded up to a
+/// multiple of 4. Transformer Engine takes the same two numbers but counts draws of four words: te_random.hpp.
+constexpr std::uint32_t curand_word(std::uint64_t seed, std::uint64_t subsequence, std::uint64_t offset) {
+  const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
+  return philox4x32({low(offset / 4), low(offset / 4 >> 32), low(subsequence), low(subsequence >> 32)},
+                    {low(seed), low(seed >> 32)})[offset % 4];
+}
+
 }  // namespace nvfp4

@@ -39,9 +39,32 @@ struct Codes::Pairs {
   Codes even() const { return Codes(_mm256_and_si256(words, _mm256_set1_epi32(0xFF))); }
   Codes odd() const { return Codes(_mm256_srli_epi32(words, 8)); }
 };
+/// See philox.hpp. Lanes hold counters 0, 2, 1, 3, for the stores' sake.
+struct Wide {
+  static constexpr int lanes = 4;
+  __m256i v;
+  Wide() = default;
+  explicit Wide(std::uint32_t word) : v(_mm256_set1_epi64x(word)) {}
+  explicit Wide(__m256i v) : v(v) {}
+  static Wide counters(std::uint32_t first) {
+    return Wide(_mm256_add_epi32(Wide(first).v, _mm256_setr_epi64x(0, 2, 1, 3)));
+  }
+  static void store(const Wide* word, std::uint32_t* out) {
+    const auto pair = [](Wide a, Wide b) {
+      return _mm256_blend_epi32(a.v, _mm256_slli_epi64(b.v, 32), 0xAA);
+    };
+    const __m256i low = pair(word[0], word[1]), high = pair(word[2], word[3]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_unpacklo_epi64(low, high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), _mm256_unpackhi_epi64(low, high));
+  }
+};
+Wide operator^(Wide a, Wide b) { return Wide(_mm256_xor_si256(a.v, b.v)); }
+Wide product(Wide a, std::uint32_t b) { return Wide(_mm256_mul_epu32(a.v, Wide(b).v)); }
+Wide upper(Wide a) { return Wide(_mm256_srli_epi64(a.v, 32)); }
 
 struct F32 {
   using Code = Codes;
+  using Wide = nvfp4::isa::Wide;
   static constexpr int lanes = 8;
   static constexpr int packed_blocks = 4;  ///< 32 bytes of codes
   __m256 v;

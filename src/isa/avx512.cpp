@@ -36,9 +36,32 @@ struct Codes::Pairs {
   Codes even() const { return Codes(_mm512_and_si512(words, _mm512_set1_epi32(0xFF))); }
   Codes odd() const { return Codes(_mm512_srli_epi32(words, 8)); }
 };
+/// See philox.hpp. Lanes hold counters 0, 4, 1, 5, ..., for the stores' sake.
+struct Wide {
+  static constexpr int lanes = 8;
+  __m512i v;
+  Wide() = default;
+  explicit Wide(std::uint32_t word) : v(_mm512_set1_epi64(word)) {}
+  explicit Wide(__m512i v) : v(v) {}
+  static Wide counters(std::uint32_t first) {
+    return Wide(_mm512_add_epi32(Wide(first).v, _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7)));
+  }
+  static void store(const Wide* word, std::uint32_t* out) {
+    const auto pair = [](Wide a, Wide b) {
+      return _mm512_mask_blend_epi32(0xAAAA, a.v, _mm512_slli_epi64(b.v, 32));
+    };
+    const __m512i low = pair(word[0], word[1]), high = pair(word[2], word[3]);
+    _mm512_storeu_si512(out, _mm512_unpacklo_epi64(low, high));
+    _mm512_storeu_si512(out + 16, _mm512_unpackhi_epi64(low, high));
+  }
+};
+Wide operator^(Wide a, Wide b) { return Wide(_mm512_xor_si512(a.v, b.v)); }
+Wide product(Wide a, std::uint32_t b) { return Wide(_mm512_mul_epu32(a.v, Wide(b).v)); }
+Wide upper(Wide a) { return Wide(_mm512_srli_epi64(a.v, 32)); }
 
 struct F32 {
   using Code = Codes;
+  using Wide = nvfp4::isa::Wide;
   static constexpr int lanes = 16;
   static constexpr int packed_blocks = 8;  ///< 64 bytes of codes
   __m512 v;

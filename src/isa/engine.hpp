@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "lanewise.hpp"
+#include "philox.hpp"
 
 /// The quantizer's inner loops, generic over F: `F::lanes` FP32 numbers with the primitives of
 /// nvfp4/arithmetic.hpp and the moves listed in avx512.cpp. Files of several instruction sets include this,
@@ -184,10 +185,7 @@ struct Engine {
       std::memcpy(words, s.words.data() + (t.row + r) * t.words_per_row + first,
                   static_cast<std::size_t>(4 * count));
     } else {
-      for (std::int64_t b = 0; b < blocks; ++b) {
-        const auto drawn = draw(s.random, t.row + r, t.block + b);
-        std::memcpy(words + 4 * b, drawn.data(), 16);
-      }
+      philox_blocks<F>(s.random, t.row + r, t.block, blocks, words);
     }
     if (s.map == ByteMap::hw)
       for (std::int64_t i = 0; i < 4 * blocks; ++i)
@@ -345,6 +343,7 @@ struct Engine {
       }),
       .global = Dialects::table([]<class D>(D) { return global<D>; }),
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
+      .random_words = philox_blocks<F>,
   };
 };
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include <nvfp4/dialects/all.hpp>
+#include <nvfp4/random.hpp>
 
 /// What an instruction set must supply: the loops over a piece of a tensor. Everything that decides
 /// shapes, threads and dialects is above it, in src/quantize.cpp.
@@ -57,6 +58,9 @@ struct Table {
   /// What a dialect keeps of a tensor's amax.
   std::array<float (*)(float amax, const Setting&), dialect_count> global;
   std::array<void (*)(const DequantizeTask&), dialect_count> dequantize;
+  /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b) for b < count.
+  void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block, std::int64_t count,
+                       std::uint32_t* words);
 };
 
 /// Null where the build or the machine has none.

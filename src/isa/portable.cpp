@@ -56,8 +56,24 @@ struct Codes {
   }
 };
 
+/// See philox.hpp.
+struct Wide {
+  static constexpr int lanes = 1;
+  std::uint64_t v;
+  Wide() = default;
+  explicit Wide(std::uint64_t v) : v(v) {}
+  static Wide counters(std::uint32_t first) { return Wide(first); }
+  static void store(const Wide* word, std::uint32_t* out) {
+    for (int w = 0; w < 4; ++w) out[w] = static_cast<std::uint32_t>(word[w].v);
+  }
+};
+Wide operator^(Wide a, Wide b) { return Wide(a.v ^ b.v); }
+Wide product(Wide a, std::uint32_t b) { return Wide((a.v & 0xFFFFFFFF) * b); }
+Wide upper(Wide a) { return Wide(a.v >> 32); }
+
 struct F32 {
   using Code = Codes;
+  using Wide = nvfp4::isa::Wide;
   static constexpr int lanes = 4;
   static constexpr int packed_blocks = 2;  ///< 16 bytes of codes
   Floats v;
