@@ -52,7 +52,8 @@ class ManifestReader {
     o.block = text("block");
     o.tensor_scale = text("tensor_scale");
     o.columns = manifest_.value("columns", Json(false)) == Json(true);
-    if (manifest_.contains("rht")) o.rht = 16, o.rht_signs = text("rht_signs");
+    if (manifest_.contains("rht")) o.rht = static_cast<int>(number("rht")), o.rht_signs = text("rht_signs");
+    if (manifest_.contains("seed")) o.seed = seed();
     if (manifest_.contains("e4m3_max")) {
       o.e4m3_max = static_cast<int>(number("e4m3_max"));
       o.select = text("select");
@@ -78,6 +79,11 @@ class ManifestReader {
   float number(const std::string& field) const {
     if (!manifest_[field].is_number()) refuse(field, "a number", manifest_[field].type_name());
     return manifest_[field].get<float>();
+  }
+  std::uint64_t seed() const {
+    const Json& seed = manifest_["seed"];
+    if (!seed.is_number_unsigned()) refuse("seed", "an integer from 0 to 2^64 - 1", seed.dump());
+    return seed.get<std::uint64_t>();
   }
 
   std::string file_;

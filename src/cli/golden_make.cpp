@@ -18,7 +18,6 @@ struct Options {
   std::string out, kind = "quantize", input_dtype = "float32", device = "cpu";
   ProfileOptions profile;
   std::vector<std::string> packs;
-  std::uint64_t seed = 0;
   bool force = false;
 };
 
@@ -76,7 +75,7 @@ Json manifest(const Options& o, const Producer& producer, const std::vector<std:
   json["packs"] = packs;
   json["input_dtype"] = name(*dtype_named(o.input_dtype));
   json["refused"] = file.refused;
-  json["provenance"] = {{"library_version", NVFP4_VERSION}, {"seed", o.seed}};
+  json["provenance"] = {{"library_version", NVFP4_VERSION}, {"seed", o.profile.seed}};
   return json;
 }
 
@@ -94,7 +93,7 @@ Outcome run(const Options& o) {
   const std::vector<std::string> packs = packs_of(o);
   GoldenFile file;
   for (const std::string& pack : packs)
-    for (const Case& c : make_cases(pack, dtype, o.seed)) add_case(file, c, producer, kernels);
+    for (const Case& c : make_cases(pack, dtype, o.profile.seed)) add_case(file, c, producer, kernels);
   const std::string text = manifest(o, producer, packs, file).dump();
   const auto bytes = std::as_bytes(std::span(text));
   file.arrays.push_back({{"manifest", io::ElementType::u8, {static_cast<std::int64_t>(text.size())}},
@@ -108,7 +107,7 @@ Outcome run(const Options& o) {
                        {"cases", file.cases},
                        {"refused", file.refused},
                        {"packs", packs},
-                       {"seed", o.seed}});
+                       {"seed", o.profile.seed}});
   outcome.text = o.out + ": " + std::to_string(file.cases) + " cases by " +
                  std::string(producer.spec.dialect->name) + ' ' + block_name(producer.spec.block) + ", " +
                  std::to_string(file.refused.size()) + " refused\n";
@@ -125,9 +124,6 @@ Run declare_golden_make(CLI::App& app) {
   app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, witnesses, ...")
       ->delimiter(',');
   app.add_option("--input-dtype", o->input_dtype, "float32|bf16|float16: of the inputs")
-      ->capture_default_str();
-  app.add_option("--seed", o->seed, "of the random cases")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag("--force", o->force, "replace an existing file");
   declare_device(app, o->device);

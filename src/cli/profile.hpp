@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,11 +19,12 @@ struct ProfileOptions {
   std::string rounding = "rne", rht_signs = "te", select = "mae";
   std::optional<float> amax;
   int rht = 0, e4m3_max = 448;
+  std::uint64_t seed = 0;
   bool columns = false, error_fast = false;
 };
 
-/// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --rht, --rht-signs, and
-/// those of the four-over-six dialects.
+/// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --rht, --rht-signs,
+/// --seed, and those of the four-over-six dialects.
 void declare_profile(CLI::App&, ProfileOptions&);
 
 /// Whether one of those options was given, so that a file's own manifest does not decide.

@@ -79,7 +79,7 @@ Outcome quantize_one(const Options& o) {
                                std::move(result.columns),
                                layout,
                                manifest_options(o),
-                               {.input_sha256 = io::sha256(in.file.view())}};
+                               {.seed = producer.seed, .input_sha256 = io::sha256(in.file.view())}};
   io::write_quantized(o.out, file, o.overwrite());
   return report(o, producer, file.rows, in.view.dtype);
 }
