@@ -5,7 +5,6 @@
 #include <bit>
 #include <cmath>
 #include <span>
-#include <stdexcept>
 
 #include <nvfp4/kernels.hpp>
 
@@ -15,15 +14,22 @@
 namespace nvfp4::cpu {
 namespace {
 
-float fma_chain(const float* x, const Hadamard& h, int j) {
+/// diag(sign) H c.
+struct Entries {
+  SignWords signs;
+  float c;
+  float operator()(std::size_t k, int j) const { return is_negative(signs, static_cast<int>(k), j) ? -c : c; }
+};
+
+float fma_chain(std::span<const float> x, const Entries& h, int j) {
   float sum = 0;
-  for (int k = 0; k < 16; ++k) sum = std::fma(x[k], is_negative(h, k, j) ? -0.25f : 0.25f, sum);
+  for (std::size_t k = 0; k < x.size(); ++k) sum = std::fma(x[k], h(k, j), sum);
   return sum;
 }
 
-/// A finite element as an integer times 2^(exponent - 150), the exponent field of subnormals being 1.
+/// A finite number as an integer times 2^(exponent - 150), the exponent field of subnormals being 1.
 struct Unpacked {
-  std::int64_t magnitude;
+  std::uint64_t magnitude;
   int exponent;
   bool negative;
 };
@@ -31,89 +37,204 @@ struct Unpacked {
 Unpacked unpack(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const int field = static_cast<int>(bits >> 23 & 0xFF);
-  const std::int64_t fraction = bits & 0x7FFFFF;
+  const std::uint64_t fraction = bits & 0x7FFFFF;
   return {field ? fraction | 0x800000 : fraction, std::max(field, 1), bits >> 31 != 0};
 }
 
-/// The sum has at most 30 bits and is a multiple of its unit: above FP32's smallest step, one division by a power
-/// of two and one truncation finish.
-float truncated(std::int64_t sum, int unit_exponent) {
-  const std::uint64_t magnitude = static_cast<std::uint64_t>(sum < 0 ? -sum : sum);
-  if (magnitude == 0) return 0;
-  const int top = 63 - std::countl_zero(magnitude) + unit_exponent;
-  const int ulp = std::max(top - 23, -149);
-  const int shift = ulp - unit_exponent;
-  const std::uint64_t cut = shift > 0 ? magnitude >> std::min(shift, 63) : magnitude << -shift;
-  const auto kept = static_cast<std::int64_t>(cut);  // an integer: what is cut to zero is +0, of either sign
-  return static_cast<float>(std::ldexp(static_cast<double>(sum < 0 ? -kept : kept), ulp));
+/// The terms that are Inf or NaN; 0 if there are none.
+float special_sum(std::span<const float> x, const Entries& h, std::size_t first, int j) {
+  float sum = 0;
+  for (std::size_t k = 0; k < x.size(); ++k)
+    if (!std::isfinite(x[k])) sum += x[k] * h(first + k, j);
+  return sum;
 }
 
-/// One step of the tensor core (tensorcore.md 7) over x(k) * (+-1/4): alignment to the largest exponent, 25
-/// fraction bits, truncation. A product's unit is 2^(exponent - 152), and its exponent field - 129.
-float tensor_core(const float* x, const Hadamard& h, int j) {
+/// What a magnitude is cut to: 2^top is its leading bit, and FP32 keeps 24 bits or stops at 2^-149.
+int fp32_ulp(std::uint64_t magnitude, int unit) {
+  return std::max(63 - std::countl_zero(magnitude) + unit - 23, -149);
+}
+
+float signed_multiple(std::uint64_t count, int ulp, bool negative) {
+  const double value = std::ldexp(static_cast<double>(count), ulp);
+  return static_cast<float>(negative ? -value : value);
+}
+
+/// sum * 2^unit towards zero; what is cut to zero is +0, of either sign.
+float truncated(std::int64_t sum, int unit) {
+  const std::uint64_t magnitude = static_cast<std::uint64_t>(sum < 0 ? -sum : sum);
+  if (magnitude == 0) return 0;
+  const int ulp = fp32_ulp(magnitude, unit), shift = ulp - unit;
+  const std::uint64_t kept = shift > 0 ? magnitude >> std::min(shift, 63) : magnitude << -shift;
+  return kept ? signed_multiple(kept, ulp, sum < 0) : 0;
+}
+
+/// One step of the tensor core (tensorcore.md 7): alignment to the largest exponent, 25 fraction bits, truncation.
+/// A product's exponent is the sum of the fields - 254, and its unit 46 below.
+float tensor_core_step(std::span<const float> x, const Entries& h, std::size_t first, int j, float so_far) {
   constexpr int fraction_bits = 25, zero_exponent = -133;
-  int top = zero_exponent;
-  float special = 0;
-  for (int k = 0; k < 16; ++k) {
-    if (!std::isfinite(x[k])) special += is_negative(h, k, j) ? -x[k] : x[k];
-    if (x[k] != 0) top = std::max(top, unpack(x[k]).exponent - 129);
-  }
+  float special = special_sum(x, h, first, j);
+  if (!std::isfinite(so_far)) special += so_far;
   if (special != 0) return special;  // Inf, or NaN, which equals nothing
-  std::int64_t sum = 0;
-  for (int k = 0; k < 16; ++k) {
+  const Unpacked c = unpack(h.c), sum_before = unpack(so_far);
+  int top = so_far == 0 ? zero_exponent : sum_before.exponent - 127;
+  for (const float element : x)
+    if (element != 0) top = std::max(top, unpack(element).exponent + c.exponent - 254);
+  const auto cut = [&](std::uint64_t magnitude, int shift, bool negative) {
+    const auto kept =
+        static_cast<std::int64_t>(shift >= 0 ? magnitude << shift : magnitude >> std::min(-shift, 63));
+    return negative ? -kept : kept;
+  };
+  std::int64_t sum = cut(sum_before.magnitude, sum_before.exponent - 150 - (top - fraction_bits), so_far < 0);
+  for (std::size_t k = 0; k < x.size(); ++k) {
     const Unpacked u = unpack(x[k]);
-    const int shift = u.exponent - 152 - (top - fraction_bits);
-    const std::int64_t cut = shift >= 0 ? u.magnitude << shift : u.magnitude >> std::min(-shift, 63);
-    sum += u.negative != is_negative(h, k, j) ? -cut : cut;
+    sum += cut(u.magnitude * c.magnitude, u.exponent + c.exponent - 300 - (top - fraction_bits),
+               u.negative != (h(first + k, j) < 0));
   }
   return truncated(sum, top - fraction_bits);
 }
 
+float tensor_core(std::span<const float> x, const Entries& h, int j) {
+  float sum = 0;
+  for (std::size_t first = 0; first < x.size(); first += 16)
+    sum = tensor_core_step(x.subspan(first, std::min<std::size_t>(16, x.size() - first)), h, first, j, sum);
+  return sum;
+}
+
+/// A signed integer in units of 2^-149 that holds any sum of 128 FP32 numbers, and its product with 24 bits.
+class WideSum {
+ public:
+  void add(const Unpacked& x) {
+    const auto place = static_cast<std::size_t>(x.exponent - 1);
+    const std::uint64_t shifted = x.magnitude << place % 32;
+    const auto low = static_cast<std::int64_t>(shifted & 0xFFFFFFFF),
+               high = static_cast<std::int64_t>(shifted >> 32);
+    limbs_[place / 32] += x.negative ? -low : low;
+    limbs_[place / 32 + 1] += x.negative ? -high : high;
+  }
+
+  /// The sum times `factor` * 2^exponent, to the nearest FP32, ties to even.
+  float rounded(std::uint64_t factor, int exponent) {
+    carry();
+    const bool negative = limbs_.back() < 0;
+    for (std::int64_t& limb : limbs_) limb *= negative ? -1 : 1;
+    carry();
+    for (std::int64_t& limb : limbs_) limb *= static_cast<std::int64_t>(factor);
+    carry();
+    std::size_t top = limbs_.size() - 1;
+    while (top > 1 && limbs_[top] == 0) --top;
+    std::uint64_t leading = static_cast<std::uint64_t>(limbs_[top] << 32 | limbs_[top - 1]);
+    bool rest = false;
+    for (std::size_t i = 0; i + 1 < top; ++i) rest |= limbs_[i] != 0;
+    return nearest(leading, rest, static_cast<int>(32 * (top - 1)) - 149 + exponent, negative);
+  }
+
+ private:
+  /// All limbs but the last to 32 bits without sign.
+  void carry() {
+    for (std::size_t i = 0; i + 1 < limbs_.size(); ++i) {
+      limbs_[i + 1] += limbs_[i] >> 32;
+      limbs_[i] &= 0xFFFFFFFF;
+    }
+  }
+
+  /// `rest` says whether anything lies below the magnitude, which then has 33 bits or more. FP32's last bit is
+  /// less than 64 bits above the unit, of any entry c.
+  static float nearest(std::uint64_t magnitude, bool rest, int unit, bool negative) {
+    if (magnitude == 0) return 0;
+    const int ulp = fp32_ulp(magnitude, unit), shift = ulp - unit;
+    if (shift <= 0) return signed_multiple(magnitude << -shift, ulp, negative);
+    std::uint64_t kept = magnitude >> shift;
+    const std::uint64_t below = magnitude & ((std::uint64_t{1} << shift) - 1),
+                        half = std::uint64_t{1} << (shift - 1);
+    kept += below > half || (below == half && (rest || (kept & 1)));
+    return signed_multiple(kept, ulp, negative);
+  }
+
+  std::array<std::int64_t, 11> limbs_{};
+};
+
+float exact_sum(std::span<const float> x, const Entries& h, int j) {
+  if (const float special = special_sum(x, h, 0, j); special != 0) return special;
+  WideSum sum;
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    Unpacked u = unpack(x[k]);
+    u.negative ^= h(k, j) < 0;
+    sum.add(u);
+  }
+  const Unpacked c = unpack(h.c);
+  return sum.rounded(c.magnitude, c.exponent - 150);
+}
+
+float output(std::span<const float> x, const Entries& entries, HadamardSum sum, int j) {
+  switch (sum) {
+    case HadamardSum::fma_chain: return fma_chain(x, entries, j);
+    case HadamardSum::tensor_core: return tensor_core(x, entries, j);
+    case HadamardSum::exact: return exact_sum(x, entries, j);
+  }
+  return 0;
+}
+
 Format format_of(Dtype dtype) { return dtype == Dtype::bf16 ? Format::bf16 : Format::fp16; }
 
-/// Elements [first, first + 16), widened.
-void load_group(MatrixView x, std::int64_t first, std::span<float, 16> group) {
-  if (x.dtype == Dtype::fp32) {
-    std::copy_n(static_cast<const float*>(x.data) + first, 16, group.begin());
-    return;
+/// The numbers that are summed together: `stride` elements apart.
+struct Group {
+  std::int64_t first, stride;
+};
+
+Group group_of(MatrixView x, const Hadamard& h, std::int64_t index) {
+  if (h.along == Along::row) return {index * h.size, 1};
+  return {index / x.cols * h.size * x.cols + index % x.cols, x.cols};
+}
+
+void load(MatrixView x, Group group, std::span<float> values) {
+  std::array<std::uint32_t, 128> codes;
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    const std::int64_t i = group.first + static_cast<std::int64_t>(k) * group.stride;
+    if (x.dtype == Dtype::fp32)
+      values[k] = static_cast<const float*>(x.data)[i];
+    else
+      codes[k] = static_cast<const std::uint16_t*>(x.data)[i];
   }
-  std::array<std::uint32_t, 16> codes;
-  std::copy_n(static_cast<const std::uint16_t*>(x.data) + first, 16, codes.begin());
-  decode(codes, format_of(x.dtype), group);
+  if (x.dtype != Dtype::fp32) decode({codes.data(), values.size()}, format_of(x.dtype), values);
 }
 
 /// Rounded to the element type; every NaN as its default one.
-void store_group(std::span<float, 16> group, Matrix& out, std::int64_t first) {
-  for (float& y : group)
+void store(std::span<float> values, Matrix& out, Group group) {
+  std::array<std::uint32_t, 128> codes;
+  for (float& y : values)
     if (std::isnan(y)) y = std::bit_cast<float>(0x7FC00000u);
-  if (out.dtype == Dtype::fp32) {
-    std::ranges::copy(group, out.f32() + first);
-    return;
+  if (out.dtype != Dtype::fp32)
+    encode(values, {.format = format_of(out.dtype), .overflow = Overflow::special, .target = Target::torch},
+           {codes.data(), values.size()});
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    const std::int64_t i = group.first + static_cast<std::int64_t>(k) * group.stride;
+    if (out.dtype == Dtype::fp32)
+      out.f32()[i] = values[k];
+    else
+      out.u16()[i] = static_cast<std::uint16_t>(codes[k]);
   }
-  std::array<std::uint32_t, 16> codes;
-  encode(group, {.format = format_of(out.dtype), .overflow = Overflow::special, .target = Target::torch},
-         codes);
-  std::ranges::copy(codes, out.u16() + first);
+}
+
+void transform(MatrixView x, const Hadamard& h, const Entries& entries, Group group, Matrix& out) {
+  std::array<float, 128> in, sums;
+  const std::span values(in.data(), static_cast<std::size_t>(h.size));
+  load(x, group, values);
+  for (int j = 0; j < h.size; ++j) sums[static_cast<std::size_t>(j)] = output(values, entries, h.sum, j);
+  store({sums.data(), values.size()}, out, group);
 }
 
 }  // namespace
 
 Matrix hadamard(MatrixView x, const Hadamard& h) {
-  if (x.cols % 16) throw std::invalid_argument("a Hadamard transform of 16 needs columns in multiples of 16");
+  validate(h, x.rows, x.cols);
   Matrix out(x.rows, x.cols, h.rounded ? x.dtype : Dtype::fp32);
-  const std::int64_t groups = x.rows * x.cols / 16;
+  const Entries entries{sign_words(h), hadamard_entry(h.size, x.dtype)};
+  const std::int64_t groups = x.rows * x.cols / h.size;
 #pragma omp parallel num_threads(threads())
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)
-    for (std::int64_t g = 0; g < groups; ++g) {
-      std::array<float, 16> in, transformed;
-      load_group(x, 16 * g, in);
-      for (int j = 0; j < 16; ++j)
-        transformed[j] =
-            h.sum == HadamardSum::fma_chain ? fma_chain(in.data(), h, j) : tensor_core(in.data(), h, j);
-      store_group(transformed, out, 16 * g);
-    }
+    for (std::int64_t g = 0; g < groups; ++g) transform(x, h, entries, group_of(x, h, g), out);
   }
   return out;
 }

@@ -50,7 +50,7 @@ class Operand {
           const Kernels& kernels)
       : transposed(transposed), rht(rht), view(x), kernels_(kernels), sum_(sum) {
     if (transposed) keep(transpose(view));
-    if (rht) keep(kernels.hadamard(view, {*rht, *sum}));
+    if (rht) keep(kernels.hadamard(view, {.signs = *rht, .sum = *sum}));
   }
   Operand(const Operand&) = delete;  // view points into storage_
 

@@ -27,7 +27,7 @@ const Producer table[] = {
     {.name = "te_ref_1d_rht",
      .spec = default_spec(dialects::te_ref::info),
      .columns = true,
-     .rht = true,
+     .rht = 16,
      .row_multiple = 16},
     {.name = "te_ref_2d",
      .spec = {.dialect = &dialects::te_ref::info, .block = tile},
@@ -85,7 +85,10 @@ std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
 /// What a producer makes of a matrix that it transforms first.
 BlockScaledTensor quantize_transformed(const Producer& producer, MatrixView x, const Kernels& kernels) {
   const Dialect& dialect = *producer.spec.dialect;
-  Hadamard h{producer.signs, hadamard_sum(dialect, x.dtype)};
+  Hadamard h{.signs = producer.signs,
+             .sum = hadamard_sum(dialect, x.dtype),
+             .size = producer.rht,
+             .seed = producer.seed};
   const Matrix rounded = kernels.hadamard(x, h);
   if (!dialect.unrounded_rht) return kernels.quantize(rounded.view(), producer.spec, {});
   QuantizeSpec spec = producer.spec;
@@ -114,11 +117,11 @@ ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& k
   if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
                                 std::to_string(x.cols) + ": " + why);
-  const auto made = [&](const Producer& by, MatrixView m, bool transform) {
+  const auto made = [&](const Producer& by, MatrixView m, int transform) {
     return transform ? quantize_transformed(by, m, kernels) : kernels.quantize(m, by.spec, {});
   };
   if (!producer.columns) return {made(producer, x, producer.rht), std::nullopt};
-  ProducerResult result{made(producer, x, false), std::nullopt};
+  ProducerResult result{made(producer, x, 0), std::nullopt};
   if (x.rows % 16 && !producer.name.empty()) return result;
   result.columns = made(of_columns(producer), transpose(x).view(), producer.rht);
   return result;

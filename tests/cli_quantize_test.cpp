@@ -115,8 +115,11 @@ TEST_CASE("cli quantize: options that are unknown or not built or contradict") {
   CHECK(has(refused({"--dialect", "vllm", "--rounding", "sr"}), "vllm has no stochastic rounding"));
   CHECK(has(refused({"--random-map", "cuda"}), "--random-map cuda: expected hw or te"));
   CHECK(has(refused({"--sr-rule", "tetrajet"}), "--sr-rule tetrajet: expected carry or te_software"));
-  CHECK(has(refused({"--rht", "32"}), "--rht 32"));
-  CHECK(has(refused({"--rht-signs", "seed"}), "--rht-signs"));
+  CHECK(has(refused({"--rht", "12"}), "--rht 12: a Hadamard transform of 12: expected 2, 4, 8"));
+  CHECK(has(refused({"--rht", "32"}), "--rht 32: a Hadamard transform of 32 has no signs of te"));
+  CHECK(has(refused({"--rht", "64", "--rht-signs", "none"}), "needs columns in multiples of 64"));
+  CHECK(has(refused({"--rht-signs", "nope"}), "--rht-signs nope: expected te, none or seed"));
+  CHECK(has(refused({"--seed", "-1"}), "--seed"));
   CHECK(has(refused({"--random-words", "w.npy"}), "--random-words"));
   CHECK(has(refused({"--block", "1x32"}), "1x16 or 16x16"));
   CHECK(has(refused({"--tensor-scale", "block"}), "--tensor-scale block"));
@@ -140,6 +143,16 @@ TEST_CASE(
   CHECK((rht.options.at("rht") == nvfp4::io::Option(std::int64_t{16})));
   CHECK((rht.options.at("rht_signs") == nvfp4::io::Option(std::string("te"))));
   CHECK(plain.options.empty());
+  const Arguments seeded = {"--rht", "32", "--rht-signs", "seed", "--seed", "7"};
+  const auto ran = run(in.quantize("seeded.npz") + seeded + Arguments{"--json"});
+  REQUIRE(ran.exit_code == 0);
+  CHECK(has(ran.out, "\"rht\": 32"));
+  CHECK(has(ran.out, "\"rht_signs\": \"seed\""));
+  CHECK(has(ran.out, "\"seed\": 7"));
+  const auto drawn = nvfp4::io::read_quantized(in.folder / "seeded.npz");
+  CHECK((drawn.options.at("rht") == nvfp4::io::Option(std::int64_t{32})));
+  CHECK((drawn.options.at("rht_signs") == nvfp4::io::Option(std::string("seed"))));
+  CHECK(drawn.provenance.seed == 7);
   for (const char* beside : {"--experts", "--format"}) {
     Arguments options{"--rht", "16", beside};
     if (beside == std::string("--format")) options.push_back("modelopt");

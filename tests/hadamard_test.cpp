@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -35,23 +37,70 @@ float first_sum(const std::vector<float>& values) {
   return bf16(y.u16()[0]);
 }
 
+/// Every size with every vector of signs that it has.
+std::vector<Hadamard> every_matrix() {
+  std::vector<Hadamard> all;
+  for (const int size : {2, 4, 8, 16, 32, 64, 128})
+    for (const Signs signs : {Signs::none, Signs::seed, Signs::te})
+      if (signs != Signs::te || size == 16) all.push_back({.signs = signs, .size = size, .seed = 5});
+  return all;
+}
+
+/// Exact sums of many products are slow.
+bool is_worth(const Hadamard& h, std::string_view pack) {
+  return h.size == 16 || pack == "subnormals" || (pack == "nonfinite" && h.size < 128);
+}
+
+/// The top left corner.
+Matrix corner(const Matrix& x, std::int64_t rows, std::int64_t cols) {
+  Matrix part(rows, cols, x.dtype);
+  const std::size_t each = size_of(x.dtype), row = static_cast<std::size_t>(cols) * each;
+  for (std::int64_t i = 0; i < rows; ++i)
+    std::copy_n(x.bytes.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(i * x.cols) * each),
+                row, part.bytes.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(i) * row));
+  return part;
+}
+
+void check_layers(const Matrix& x, const Hadamard& h) {
+  CAPTURE(h.size);
+  CAPTURE(name(h.signs));
+  CAPTURE(static_cast<int>(h.sum));
+  CAPTURE(static_cast<int>(h.along));
+  const Matrix expected = reference_kernels().hadamard(x.view(), h);
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+    if (const Kernels* kernels = cpu_kernels(isa)) {
+      CAPTURE(kernels->name);
+      const Difference d = compare(expected.view(), kernels->hadamard(x.view(), h).view(), "transformed");
+      CHECK_MESSAGE(d.equal(), describe(*d.first));
+    }
+}
+
+constexpr HadamardSum every_sum[] = {HadamardSum::fma_chain, HadamardSum::tensor_core, HadamardSum::exact};
+
 }  // namespace
 
 TEST_CASE("hadamard: every layer as the reference on every case and element type" *
           doctest::test_suite("sweep")) {
+  std::int64_t compared = 0;
   for (const Dtype dtype : {Dtype::fp32, Dtype::bf16, Dtype::fp16})
     for (const std::string_view pack : case_packs())
-      for (const Case& c : make_cases(pack, dtype, 3)) {
-        if (c.input.cols % 16) continue;
-        for (const Hadamard& h : every_kind) {
-          CAPTURE(c.name);
-          CAPTURE(name(dtype));
-          const Matrix expected = reference_kernels().hadamard(c.input.view(), h);
-          const Difference d =
-              compare(expected.view(), cpu_kernels().hadamard(c.input.view(), h).view(), "transformed");
-          CHECK_MESSAGE(d.equal(), describe(*d.first));
-        }
-      }
+      for (const Case& c : make_cases(pack, dtype, 3))
+        for (Hadamard h : every_matrix())
+          for (const Along along : {Along::row, Along::tokens}) {
+            h.along = along;
+            const auto whole = [&](std::int64_t length) {
+              return std::min<std::int64_t>(length / h.size * h.size, std::max(16, h.size));
+            };
+            const bool by_row = along == Along::row;
+            const std::int64_t rows = by_row ? 1 : whole(c.input.rows),
+                               cols = by_row ? whole(c.input.cols) : std::min<std::int64_t>(c.input.cols, 2);
+            if (rows == 0 || cols == 0 || !is_worth(h, pack)) continue;
+            CAPTURE(c.name);
+            CAPTURE(name(dtype));
+            for (const HadamardSum sum : every_sum)
+              h.sum = sum, check_layers(corner(c.input, rows, cols), h), ++compared;
+          }
+  CHECK(compared > 1000);
 }
 
 TEST_CASE("hadamard: a sum that is kept is the one that was rounded") {
@@ -71,7 +120,7 @@ TEST_CASE("hadamard: a sum that is kept is the one that was rounded") {
 
 TEST_CASE("hadamard: te's fused fast math quantizes the unrounded sums under the amax of the rounded") {
   const Dialect& dialect = dialects::te_rht_fused_fast_math::info;
-  const Producer producer{.name = "", .spec = default_spec(dialect), .rht = true};
+  const Producer producer{.name = "", .spec = default_spec(dialect), .rht = 16};
   const Case c = make_cases("random", Dtype::bf16, 3)[0];
   const Matrix sums = cpu_kernels().hadamard(c.input.view(), {Signs::te, HadamardSum::tensor_core, false});
   const Matrix rounded = cpu_kernels().hadamard(c.input.view(), {Signs::te, HadamardSum::tensor_core});
@@ -122,6 +171,194 @@ TEST_CASE("hadamard: NaN, infinities and shapes") {
     const Matrix y =
         kernels->hadamard(bf16_row({INFINITY, -INFINITY}).view(), {.sum = HadamardSum::tensor_core});
     for (int j = 0; j < 16; ++j) CHECK((y.u16()[j] == 0x7FC0 || std::isinf(bf16(y.u16()[j]))));
-    CHECK_THROWS_AS(kernels->hadamard(Matrix(2, 20).view(), {}), std::invalid_argument);
+    const auto refused = [&](const Hadamard& h) {
+      CHECK_THROWS_AS(kernels->hadamard(Matrix(20, 20).view(), h), std::invalid_argument);
+    };
+    refused({});
+    refused({.along = Along::tokens});
+    refused({.signs = Signs::te, .size = 4});
+    for (const int size : {-2, 0, 1, 3, 5, 10, 20, 256}) refused({.signs = Signs::none, .size = size});
   }
+}
+
+TEST_CASE("hadamard: the entry of every size is the nearest number to 1 / sqrt(size)") {
+  for (const int size : {2, 4, 8, 16, 32, 64, 128})
+    for (const Dtype dtype : {Dtype::fp32, Dtype::bf16, Dtype::fp16}) {
+      const long double exact = 1 / std::sqrt(static_cast<long double>(size));
+      const float c = hadamard_entry(size, dtype);
+      const int bits = dtype == Dtype::fp32 ? 24 : dtype == Dtype::bf16 ? 8 : 11;
+      const long double ulp = std::ldexp(1.0L, std::ilogb(c) + 1 - bits);
+      CAPTURE(size);
+      CHECK(std::fabs(c - exact) <= ulp / 2);
+      CHECK(std::fmod(static_cast<long double>(c), ulp) == 0);
+    }
+}
+
+/// Bit k of the four words in order, of a counter that is the stream alone and a key that is the seed alone.
+TEST_CASE("hadamard: drawn signs are the bits of one draw") {
+  const auto words = philox4x32({0, 0, 0x6D617264, 0x68616461}, {0x9ABCDEF0, 0x12345678});
+  const Hadamard h{.signs = Signs::seed, .size = 128, .seed = 0x123456789ABCDEF0};
+  int minuses = 0;
+  for (int k = 0; k < 128; ++k) {
+    const bool minus = words[static_cast<std::size_t>(k / 32)] >> k % 32 & 1;
+    CHECK(is_negative(sign_words(h), k, 0) == minus);
+    minuses += minus;
+  }
+  CHECK(minuses > 32);
+  CHECK(minuses < 96);
+  CHECK((sign_words({.signs = Signs::seed, .seed = 1}) != sign_words({.signs = Signs::seed, .seed = 2})));
+}
+
+TEST_CASE("hadamard: along tokens is along the rows of the transpose") {
+  for (const Dtype dtype : {Dtype::fp32, Dtype::bf16, Dtype::fp16})
+    for (Hadamard h : every_matrix()) {
+      const Matrix x = corner(make_cases("random", dtype, 3)[0].input, h.size, 5);
+      for (const Kernels* kernels : {&reference_kernels(), &cpu_kernels()}) {
+        h.along = Along::row;
+        const Matrix turned = kernels->hadamard(transpose(x.view()).view(), h);
+        h.along = Along::tokens;
+        const Matrix direct = kernels->hadamard(x.view(), h);
+        CHECK(compare(transpose(turned.view()).view(), direct.view(), "x").equal());
+      }
+    }
+}
+
+/// The rows of the identity become the rows of D H; their products are exact in FP32 for entries of powers of two.
+TEST_CASE("hadamard: H H^T is the identity, exactly, for 4, 16 and 64") {
+  for (const int size : {4, 16, 64})
+    for (const Signs signs : {Signs::none, Signs::seed}) {
+      Matrix identity(size, size);
+      for (int i = 0; i < size; ++i) identity.f32()[i * size + i] = 1;
+      const Hadamard h{.signs = signs, .sum = HadamardSum::exact, .size = size, .seed = 11};
+      const Matrix matrix = reference_kernels().hadamard(identity.view(), h);
+      for (int i = 0; i < size; ++i)
+        for (int j = 0; j < size; ++j) {
+          float dot = 0;
+          for (int k = 0; k < size; ++k) dot += matrix.f32()[i * size + k] * matrix.f32()[j * size + k];
+          CHECK(dot == (i == j ? 1 : 0));
+        }
+    }
+}
+
+/// What makes the transform of both operands of a wgrad invisible in its product.
+TEST_CASE("hadamard: (D^T H) (H^T X) is D^T X, exactly, on small integers") {
+  for (const Hadamard& kind : every_matrix()) {
+    if (hadamard_entry(kind.size, Dtype::fp32) != hadamard_entry(kind.size, Dtype::bf16)) continue;
+    Hadamard h = kind;
+    h.along = Along::tokens;
+    Matrix d(h.size, 3), x(h.size, 2);
+    for (int i = 0; i < 3 * h.size; ++i) d.f32()[i] = static_cast<float>(i * 29 % 17 - 8);
+    for (int i = 0; i < 2 * h.size; ++i) x.f32()[i] = static_cast<float>(i * 23 % 13 - 6);
+    const Matrix hd = cpu_kernels().hadamard(d.view(), h), hx = cpu_kernels().hadamard(x.view(), h);
+    const auto product = [&](const Matrix& a, const Matrix& b, int i, int j) {
+      float sum = 0;
+      for (int k = 0; k < h.size; ++k) sum += a.f32()[k * 3 + i] * b.f32()[k * 2 + j];
+      return sum;
+    };
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < 2; ++j) CHECK(product(hd, hx, i, j) == product(d, x, i, j));
+  }
+}
+
+/// A mean that all tokens share is what RHT makes worse: twice its size with te's signs, four times without.
+TEST_CASE("hadamard: a constant over 16 tokens") {
+  constexpr float te_row[16] = {-1, 0, 1, 0, 1, 0, -1, 0, 1, 2, 1, 0, 1, 0, 1, -2};
+  constexpr float c = 0.75f;
+  const Matrix x = bf16_row(std::vector<float>(16, c));
+  for (const HadamardSum sum : every_sum) {
+    const Matrix te = cpu_kernels().hadamard(x.view(), {.signs = Signs::te, .sum = sum}),
+                 none = cpu_kernels().hadamard(x.view(), {.signs = Signs::none, .sum = sum});
+    for (int j = 0; j < 16; ++j) {
+      CHECK(bf16(te.u16()[j]) == c * te_row[j]);
+      CHECK(bf16(none.u16()[j]) == (j == 0 ? 4 * c : 0));
+    }
+  }
+}
+
+/// |y| <= sqrt(size) max |x|, and the input that has an output's own signs reaches it.
+TEST_CASE("hadamard: the worst input of every size reaches sqrt(size) max |x|") {
+  for (const Hadamard& kind : every_matrix()) {
+    if (hadamard_entry(kind.size, Dtype::fp32) != hadamard_entry(kind.size, Dtype::bf16)) continue;
+    Hadamard h = kind;
+    h.sum = HadamardSum::exact;
+    const int j = h.size / 2 + 1;
+    Matrix x(1, h.size);
+    for (int k = 0; k < h.size; ++k) x.f32()[k] = is_negative(sign_words(h), k, j) ? -3 : 3;
+    const Matrix y = cpu_kernels().hadamard(x.view(), h);
+    for (int i = 0; i < h.size; ++i)
+      CHECK(y.f32()[i] == (i == j ? 3 * std::sqrt(static_cast<float>(h.size)) : 0));
+  }
+}
+
+/// The tensor core in x86's 64-bit significands: what is below 2^(top - 25) is cut off each term, whose sum then has
+/// 33 bits and is exact. nextafter makes the conversion one towards zero.
+float by_long_double(const std::vector<float>& x, const Hadamard& h, Dtype dtype, int j) {
+  const float c = hadamard_entry(h.size, dtype);
+  long double so_far = 0;
+  for (std::size_t first = 0; first < x.size(); first += 16) {
+    std::vector<long double> terms = {so_far};
+    int top = so_far == 0 ? -133 : std::max(std::ilogb(static_cast<float>(so_far)), -126);
+    for (std::size_t k = first; k < std::min(x.size(), first + 16); ++k) {
+      if (x[k] != 0) top = std::max(top, std::max(std::ilogb(x[k]), -126) + std::ilogb(c));
+      const bool minus = is_negative(sign_words(h), static_cast<int>(k), j);
+      terms.push_back(static_cast<long double>(x[k]) * (minus ? -c : c));
+    }
+    long double sum = 0;
+    for (const long double term : terms) sum += std::trunc(std::ldexp(term, 25 - top));
+    sum = std::ldexp(sum, top - 25);
+    auto narrow = static_cast<float>(sum);
+    if (std::fabs(static_cast<long double>(narrow)) > std::fabs(sum)) narrow = std::nextafterf(narrow, 0);
+    so_far = narrow == 0 ? 0 : narrow;
+  }
+  return static_cast<float>(so_far);
+}
+
+TEST_CASE("hadamard: the tensor core's chain as long doubles have it" *
+          doctest::skip(std::numeric_limits<long double>::digits < 64)) {
+  std::uint32_t state = 1;
+  const auto random = [&](std::uint32_t below) {
+    return ((state = state * 1664525 + 1013904223) >> 8) % below;
+  };
+  for (Hadamard h : every_matrix())
+    for (const Dtype dtype : {Dtype::bf16, Dtype::fp32}) {
+      h.sum = HadamardSum::tensor_core;
+      h.rounded = false;
+      for (int trial = 0; trial < 12; ++trial) {
+        const auto size = static_cast<std::size_t>(h.size);
+        std::vector<float> values(size);
+        Matrix x(1, h.size, dtype);
+        const std::uint32_t lowest = trial % 4 == 0 ? 0 : 100 + random(20), spread = 1 + random(40);
+        for (std::size_t k = 0; k < size; ++k) {
+          const std::uint32_t mask = dtype == Dtype::bf16 ? 0x807F0000 : 0x807FFFFF;
+          const std::uint32_t pattern = (random(1u << 24) << 8 & mask) | (lowest + random(spread)) << 23;
+          values[k] = std::bit_cast<float>(random(8) == 0 ? pattern & 0x80000000 : pattern);
+          if (dtype == Dtype::fp32)
+            x.f32()[k] = values[k];
+          else
+            x.u16()[k] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(values[k]) >> 16);
+        }
+        const Matrix expected = reference_kernels().hadamard(x.view(), h),
+                     fast = cpu_kernels().hadamard(x.view(), h);
+        for (int j = 0; j < h.size; ++j) {
+          CHECK(expected.f32()[j] == by_long_double(values, h, dtype, j));
+          CHECK(fast.f32()[j] == expected.f32()[j]);
+        }
+      }
+    }
+}
+
+/// In a chain the sum so far is aligned like a product: 2^24 of the first step and -2^24 of the second meet, and what
+/// stands 25 bits below either is kept, one bit lower cut.
+TEST_CASE("hadamard: a chain's sum so far takes part in the alignment") {
+  const auto first = [](float small) {
+    std::vector<float> values(64);
+    values[0] = 0x1p24f, values[16] = small, values[32] = -0x1p24f;
+    Matrix x(1, 64);
+    std::copy(values.begin(), values.end(), x.f32());
+    const Hadamard h{.signs = Signs::none, .sum = HadamardSum::tensor_core, .rounded = false, .size = 64};
+    return reference_kernels().hadamard(x.view(), h).f32()[0];
+  };
+  CHECK(first(2) == 0.25f);           // 2^24 + 2 is an FP32 number
+  CHECK(first(1) == 0);               // of 2^24 + 1 the sum's own truncation leaves 2^24
+  CHECK(first(-0x1p-1f) == -0.125f);  // 2^24 - 0.5 is cut to the FP32 number below it, 2^24 - 1
 }

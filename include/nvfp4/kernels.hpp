@@ -39,8 +39,8 @@ struct Kernels {
   /// FP32 values by the dialect's own rule. Every NaN comes out as 0x7FC00000.
   Matrix (*dequantize)(const BlockScaledTensor&);
 
-  /// The Hadamard transform of each 16 columns, in the input's element type or in FP32. Every NaN comes out as
-  /// that type's default quiet NaN. Throws std::invalid_argument where columns are no multiple of 16.
+  /// The Hadamard transform, in the input's element type or in FP32; the shape stays. Every NaN comes out as that
+  /// type's default quiet NaN. Throws std::invalid_argument where validate() does.
   Matrix (*hadamard)(MatrixView, const Hadamard&);
 
   /// An FP32 accumulator by the second-level scales of its operands. Every NaN comes out as the GPU's 0x7FFFFFFF.

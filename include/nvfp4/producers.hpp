@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -14,8 +15,10 @@ struct Producer {
   std::string_view name;
   QuantizeSpec spec;
   bool columns = false;  ///< also quantizes the transpose, where rows % 16 == 0
-  bool rht = false;      ///< Hadamard-transformed first: the transpose where there are columns, else the rows
+  int rht =
+      0;  ///< size of the Hadamard transform before: of the transpose where there are columns, else the rows
   Signs signs = Signs::te;         ///< of that transform
+  std::uint64_t seed = 0;          ///< of those signs, where they are drawn
   int row_multiple = 1;            ///< refuses rows that are no multiple of this
   int col_multiple = 1;            ///< the same of columns
   int size_multiple = 1;           ///< the same of rows * columns

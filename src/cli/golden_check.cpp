@@ -52,7 +52,8 @@ class ManifestReader {
     o.block = text("block");
     o.tensor_scale = text("tensor_scale");
     o.columns = manifest_.value("columns", Json(false)) == Json(true);
-    if (manifest_.contains("rht")) o.rht = 16, o.rht_signs = text("rht_signs");
+    if (manifest_.contains("rht")) o.rht = static_cast<int>(number("rht")), o.rht_signs = text("rht_signs");
+    if (manifest_.contains("seed")) o.seed = seed();
     if (manifest_.contains("e4m3_max")) {
       o.e4m3_max = static_cast<int>(number("e4m3_max"));
       o.select = text("select");
@@ -61,7 +62,6 @@ class ManifestReader {
     if (manifest_.contains("tensor_amax")) o.amax = number("tensor_amax");
     if (manifest_.contains("rounding")) {
       o.rounding = text("rounding"), o.random_map = text("random_map"), o.sr_rule = text("sr_rule");
-      o.seed = seed();
     }
     Producer made_by = profile(o);
     const std::string_view version = made_by.spec.dialect->version;
@@ -83,11 +83,10 @@ class ManifestReader {
     if (!manifest_[field].is_number()) refuse(field, "a number", manifest_[field].type_name());
     return manifest_[field].get<float>();
   }
-
   std::uint64_t seed() const {
-    if (!manifest_.contains("seed") || !manifest_["seed"].is_number_unsigned())
-      refuse("seed", "an integer from 0 to 2^64 - 1", "none");
-    return manifest_["seed"].get<std::uint64_t>();
+    const Json& seed = manifest_["seed"];
+    if (!seed.is_number_unsigned()) refuse("seed", "an integer from 0 to 2^64 - 1", seed.dump());
+    return seed.get<std::uint64_t>();
   }
 
   std::string file_;

@@ -55,7 +55,7 @@ bool same_spec(const QuantizeSpec& a, const QuantizeSpec& b) {
 
 bool is_of(const Producer& p, const Answer& a) {
   if (!same_spec(p.spec, a.rows.spec) || a.rows.transposed) return false;
-  const std::optional<Signs> rht = p.rht ? std::optional(p.signs) : std::nullopt;
+  const std::optional<Signs> rht = p.rht == 16 ? std::optional(p.signs) : std::nullopt;
   if (!p.columns) return !a.columns && a.rows.rht == rht;
   return !a.rows.rht && (!a.columns || a.columns->rht == rht);
 }

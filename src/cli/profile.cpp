@@ -39,9 +39,9 @@ Select select_named(const std::string& name) {
 }
 
 Signs signs_named(const std::string& name) {
-  for (const Signs signs : {Signs::te, Signs::none})
+  for (const Signs signs : {Signs::te, Signs::none, Signs::seed})
     if (nvfp4::name(signs) == name) return signs;
-  throw UsageError("--rht-signs " + name + ": expected te or none");
+  throw UsageError("--rht-signs " + name + ": expected te, none or seed");
 }
 
 ByteMap map_named(const std::string& name) {
@@ -67,15 +67,17 @@ std::optional<Stochastic> stochastic_of(const ProfileOptions& o) {
   return Stochastic{.rule = rule, .map = map, .random = {.seed = o.seed}};
 }
 
-void refuse_what_is_not_built(const ProfileOptions& o) {
-  if (o.rht != 0 && o.rht != 16)
-    throw UsageError("--rht " + std::to_string(o.rht) + ": expected 0 or 16; no other size is built");
-}
-
 void validate_options(const QuantizeSpec& spec) try {
   validate(spec);
 } catch (const std::invalid_argument& error) {
   throw UsageError(error.what());
+}
+
+/// Of a matrix of any size: what this one refuses is said when it is there.
+void validate_transform(const Producer& p) try {
+  if (p.rht) validate(Hadamard{.signs = p.signs, .size = p.rht}, 0, 0);
+} catch (const std::invalid_argument& error) {
+  throw UsageError("--rht " + std::to_string(p.rht) + ": " + error.what());
 }
 
 }  // namespace
@@ -99,10 +101,14 @@ void declare_profile(CLI::App& app, ProfileOptions& o) {
   own(app.add_option(
       "--sr-rule", o.sr_rule,
       "carry|te_software: the hardware's rounding or Transformer Engine's, else the map's own"));
-  app.add_option("--seed", o.seed, "of all that is random")->capture_default_str();
-  own(app.add_option("--rht", o.rht,
-                     "0|16: Hadamard transform along the rows first; with --columns, of the columns alone"));
-  own(app.add_option("--rht-signs", o.rht_signs, "te|none: what multiplies the rows before it"));
+  own(app.add_option(
+      "--rht", o.rht,
+      "0|2|4|8|16|32|64|128: size of a Hadamard transform along the rows first; with --columns, of the "
+      "columns alone"));
+  own(app.add_option("--rht-signs", o.rht_signs, "te|none|seed: what multiplies the rows before it"));
+  app.add_option("--seed", o.seed, "of all that is random")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   own(app.add_option("--e4m3-max", o.e4m3_max, "448|256: of the 4over6 dialects"));
   own(app.add_option("--select", o.select, "mae|mse: the error by which the 4over6 dialects choose"));
   own(app.add_flag("--error-fast", o.error_fast, "the 4over6 dialects' fast error arithmetic"));
@@ -126,7 +132,6 @@ const Dialect& dialect_named(const std::string& name) {
 }
 
 Producer profile(const ProfileOptions& o) {
-  refuse_what_is_not_built(o);
   if (!o.producer.empty()) return producer_named(o.producer);
   QuantizeSpec spec = default_spec(dialect_named(o.dialect));
   if (!o.block.empty()) spec.block = block_named(o.block);
@@ -136,8 +141,10 @@ Producer profile(const ProfileOptions& o) {
   spec.stochastic = stochastic_of(o);
   validate_options(spec);
   Producer made{.name = "", .spec = spec, .columns = o.columns};
-  made.rht = o.rht == 16;
+  made.rht = o.rht;
   made.signs = signs_named(o.rht_signs);
+  made.seed = made.signs == Signs::seed ? o.seed : 0;
+  validate_transform(made);
   return made;
 }
 
@@ -173,7 +180,9 @@ Json describe_profile(const Producer& producer) {
   if (producer.spec.amax) json["tensor_amax"] = *producer.spec.amax;
   json.update(option_json(producer.spec));
   json.update(rounding_json(producer.spec));
-  if (producer.rht && producer.name.empty()) json.update({{"rht", 16}, {"rht_signs", name(producer.signs)}});
+  if (producer.rht && producer.name.empty())
+    json.update({{"rht", producer.rht}, {"rht_signs", name(producer.signs)}});
+  if (producer.rht && producer.signs == Signs::seed) json["seed"] = producer.seed;
   return json;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,14 +17,14 @@ namespace nvfp4::cli {
 struct ProfileOptions {
   std::string producer, dialect = "te", block, tensor_scale;  ///< empty: the dialect's own
   std::string rounding = "rne", random_map = "hw", sr_rule, rht_signs = "te", select = "mae";
-  std::uint64_t seed = 0;
   std::optional<float> amax;
   int rht = 0, e4m3_max = 448;
+  std::uint64_t seed = 0;
   bool columns = false, error_fast = false;
 };
 
 /// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --random-map, --sr-rule,
-/// --seed, --rht, --rht-signs, and those of the four-over-six dialects.
+/// --rht, --rht-signs, --seed, and those of the four-over-six dialects.
 void declare_profile(CLI::App&, ProfileOptions&);
 
 /// Whether one of those options was given, so that a file's own manifest does not decide.

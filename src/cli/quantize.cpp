@@ -82,9 +82,10 @@ std::vector<std::uint32_t> read_words(const Options& o, MatrixView x, const Quan
   return {words.begin(), words.end()};
 }
 
-/// What of the seed fixes the output.
-std::uint64_t seed_of(const QuantizeSpec& spec) {
-  return spec.stochastic && !spec.stochastic->from_caller ? spec.stochastic->random.seed : 0;
+/// The seed, where it is in the output's bytes.
+std::uint64_t seed_of(const Producer& producer) {
+  const auto& stochastic = producer.spec.stochastic;
+  return stochastic && !stochastic->from_caller ? stochastic->random.seed : producer.seed;
 }
 
 Outcome quantize_one(const Options& o) {
@@ -100,7 +101,7 @@ Outcome quantize_one(const Options& o) {
                                std::move(result.columns),
                                layout,
                                manifest_options(o),
-                               {.seed = seed_of(producer.spec), .input_sha256 = io::sha256(in.file.view())}};
+                               {.seed = seed_of(producer), .input_sha256 = io::sha256(in.file.view())}};
   io::write_quantized(o.out, file, o.overwrite());
   return report(o, producer, file.rows, in.view.dtype);
 }
