@@ -1,5 +1,6 @@
 #include <nvfp4/kernels.hpp>
 
+#include "accumulate.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
 #include "quantize.hpp"
@@ -15,6 +16,9 @@ const Kernels& reference_kernels() {
       .quantize = reference::quantize,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
+      .multiply = reference::multiply,
+      .multiply_dense = reference::multiply_dense,
+      .mma = reference::mma,
   };
   return table;
 }

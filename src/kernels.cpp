@@ -1,5 +1,6 @@
 #include <nvfp4/kernels.hpp>
 
+#include "accumulate.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
 #include "isa/isa.hpp"
@@ -21,6 +22,9 @@ constexpr Kernels table(std::string_view name) {
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = cpu::hadamard,
+      .multiply = cpu::multiply,
+      .multiply_dense = cpu::multiply_dense,
+      .mma = cpu::mma,
   };
 }
 

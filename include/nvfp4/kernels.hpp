@@ -2,9 +2,12 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
+#include <nvfp4/accumulation.hpp>
 #include <nvfp4/formats.hpp>
 #include <nvfp4/hadamard.hpp>
+#include <nvfp4/mma.hpp>
 #include <nvfp4/tensor.hpp>
 
 namespace nvfp4 {
@@ -34,6 +37,20 @@ struct Kernels {
   /// The Hadamard transform of each 16 columns, in the input's element type or in FP32. Every NaN comes out as
   /// that type's default quiet NaN. Throws std::invalid_argument where columns are no multiple of 16.
   Matrix (*hadamard)(MatrixView, const Hadamard&);
+
+  /// acc(i, j) = sum over k of a(i, k) * sa(i, k/block) * b(j, k) * sb(j, k/block), k along the rows of both, by the
+  /// accumulation, from C = +0; FP32, M x N. Block scales are taken in (bit 7 of a UE4M3 is ignored), second-level
+  /// scales are not. K is padded with zero codes and zero scales to the instruction's K. Throws
+  /// std::invalid_argument where the accumulation does not take such operands.
+  Matrix (*multiply)(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&);
+
+  /// acc = a * transpose(b) of dense operands, M x K and N x K, in FP32. Throws std::invalid_argument where a value
+  /// is none of the accumulation's element format (`exact` and `fp32_in_order` take every FP32 value).
+  Matrix (*multiply_dense)(MatrixView a, MatrixView b, const Accumulation&);
+
+  /// D = A * transpose(B) + C on codes, tiles x rows x cols; with every_step the accumulator after each instruction,
+  /// tiles x instructions(acc, k) x rows x cols.
+  std::vector<std::uint64_t> (*mma)(const MmaOperands&, const Accumulation&, bool every_step);
 };
 
 /// Literal and slow: the definition of every bit. Library nvfp4::reference.
