@@ -1,11 +1,12 @@
 #include <nvfp4/kernels.hpp>
 
+#include "accumulate.hpp"
 #include "epilogue.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
 #include "quantize.hpp"
-#include "stochastic.hpp"
 #include "random.hpp"
+#include "stochastic.hpp"
 
 namespace nvfp4 {
 
@@ -19,6 +20,9 @@ const Kernels& reference_kernels() {
       .quantize = reference::quantize,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
+      .multiply = reference::multiply,
+      .multiply_dense = reference::multiply_dense,
+      .mma = reference::mma,
       .scale_output = reference::scale_output,
       .random_words = reference::random_words,
   };

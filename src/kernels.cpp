@@ -1,5 +1,6 @@
 #include <nvfp4/kernels.hpp>
 
+#include "accumulate.hpp"
 #include "epilogue.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
@@ -24,6 +25,9 @@ constexpr Kernels table(std::string_view name) {
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = cpu::hadamard,
+      .multiply = cpu::multiply,
+      .multiply_dense = cpu::multiply_dense,
+      .mma = cpu::mma,
       .scale_output = cpu::scale_output,
       .random_words =
           [](const RandomBits& bits, std::int64_t row, std::int64_t first_block,

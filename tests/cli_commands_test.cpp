@@ -80,8 +80,8 @@ TEST_CASE("cli completion: every shell knows every command") {
   for (const std::string shell : {"bash", "zsh", "fish"}) {
     const auto ran = run({"completion", shell});
     CHECK(ran.exit_code == 0);
-    for (const std::string word :
-         {"verify", "quantize", "dequantize", "golden", "make", "check", "inspect", "tensor-amax"})
+    for (const std::string word : {"verify", "quantize", "dequantize", "golden", "make", "check", "inspect",
+                                   "tensor-amax", "mma", "a-format"})
       CHECK(has(ran.out, word));
     CHECK(program::json({"completion", shell}).value("script", "") == ran.out);
   }

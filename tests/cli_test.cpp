@@ -34,6 +34,7 @@ std::vector<Arguments> every_command(const scratch::Folder& folder) {
           {"dialects"},
           {"diff", q, q},
           {"identify", "--packed", q, "--input", x},
+          {"mma", NVFP4_GOLDEN_DIR "/mma_sim/probes_nvfp4.npz", "--model", "sm100_nvfp4"},
           {"completion", "bash"},
           {"bench", "quantize", "--rows", "32", "--cols", "256", "--repetitions", "1"}};
 }
@@ -76,7 +77,7 @@ TEST_CASE("cli: --version and --help") {
   const auto help = run({"--help"});
   CHECK(help.exit_code == 0);
   for (const std::string command : {"verify", "quantize", "dequantize", "golden", "explain", "inspect",
-                                    "dialects", "completion", "bench"}) {
+                                    "dialects", "completion", "bench", "mma"}) {
     CHECK(has(help.out, "\n  " + command));
     CHECK(run({command, "--help"}).exit_code == 0);
   }
@@ -104,7 +105,7 @@ TEST_CASE("cli: usage errors are exit 2 and one line") {
 
 TEST_CASE("cli: a command that is not built is unknown") {
   const std::string help = run({"--help"}).out;
-  for (const std::string command : {"gemm", "mma", "linear", "lint", "convert", "bound", "study"}) {
+  for (const std::string command : {"gemm", "linear", "lint", "convert", "bound", "study"}) {
     CHECK(!has(help, "\n  " + command));
     CHECK(has(refusal({command}), "'" + command + "'"));
     CHECK(has(refusal({command, "quantize"}), "'" + command + "'"));
@@ -147,11 +148,13 @@ TEST_CASE("cli: escape codes on a terminal only and never with NO_COLOR") {
 TEST_CASE("cli: --device names a layer and never falls back") {
   const Quantized q;
   const std::string x = q.folder / "x.npy", out = q.folder / "out.npz";
-  for (const Arguments& command : {Arguments{"verify"},
-                                   {"quantize", x, "-o", out},
-                                   {"dequantize", q.folder / "q.npz", "-o", out},
-                                   {"golden", "make", "-o", out},
-                                   {"golden", "check", q.folder / "q.npz"}}) {
+  for (const Arguments& command :
+       {Arguments{"verify"},
+        {"quantize", x, "-o", out},
+        {"dequantize", q.folder / "q.npz", "-o", out},
+        {"golden", "make", "-o", out},
+        {"mma", NVFP4_GOLDEN_DIR "/mma_sim/probes_nvfp4.npz", "--model", "exact", "-o", out},
+        {"golden", "check", q.folder / "q.npz"}}) {
     CAPTURE(command.front());
     if (command.back() != q.folder / "q.npz")
       CHECK(has(refusal(command + Arguments{"--device", "gpu"}), "GPU"));

@@ -2,10 +2,13 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
+#include <nvfp4/accumulation.hpp>
 #include <nvfp4/formats.hpp>
 #include <nvfp4/gemm.hpp>
 #include <nvfp4/hadamard.hpp>
+#include <nvfp4/mma.hpp>
 #include <nvfp4/random.hpp>
 #include <nvfp4/stochastic.hpp>
 #include <nvfp4/tensor.hpp>
@@ -45,9 +48,24 @@ struct Kernels {
 
   /// An FP32 accumulator by the second-level scales of its operands. Every NaN comes out as the GPU's 0x7FFFFFFF.
   Matrix (*scale_output)(Matrix accumulator, const OutputScaling&);
+
   /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b); words.size() is a multiple of 4.
   void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block,
                        std::span<std::uint32_t> words);
+
+  /// acc(i, j) = sum over k of a(i, k) * sa(i, k/block) * b(j, k) * sb(j, k/block), k along the rows of both, by the
+  /// accumulation, from C = +0; FP32, M x N. Block scales are taken in (bit 7 of a UE4M3 is ignored), second-level
+  /// scales are not. K is padded with zero codes and zero scales to the instruction's K. Throws
+  /// std::invalid_argument where the accumulation does not take such operands.
+  Matrix (*multiply)(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&);
+
+  /// acc = a * transpose(b) of dense operands, M x K and N x K, in FP32. Throws std::invalid_argument where a value
+  /// is none of the accumulation's element format (`exact` and `fp32_in_order` take every FP32 value).
+  Matrix (*multiply_dense)(MatrixView a, MatrixView b, const Accumulation&);
+
+  /// D = A * transpose(B) + C on codes, tiles x rows x cols; with every_step the accumulator after each instruction,
+  /// tiles x instructions(acc, k) x rows x cols.
+  std::vector<std::uint64_t> (*mma)(const MmaOperands&, const Accumulation&, bool every_step);
 };
 
 /// In another element type, rounded to nearest even where that is narrower; overflow gives Inf, NaN that type's

@@ -1,4 +1,5 @@
 #pragma once
+#include <nvfp4/accumulation.hpp>
 #include <nvfp4/boundaries.hpp>
 #include <nvfp4/cases.hpp>
 #include <nvfp4/compare.hpp>
@@ -8,6 +9,7 @@
 #include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/layout.hpp>
+#include <nvfp4/mma.hpp>
 #include <nvfp4/producers.hpp>
 #include <nvfp4/quantize.hpp>
 #include <nvfp4/random.hpp>
