@@ -71,3 +71,17 @@ TEST_CASE("golden index: every folder of results has its producer and no other i
   CHECK(joined(producers) == joined(folders));
   CHECK(index().at("version") == 1);
 }
+
+TEST_CASE("golden index: results of instructions name their producer and carry its licence") {
+  const auto& instructions = index().at("instructions");
+  CHECK(instructions.size() == 3);
+  for (const auto& entry : instructions.items()) {
+    const auto& facts = entry.value();
+    CAPTURE(entry.key());
+    for (const char* field : {"what", "producer", "licence"})
+      CHECK(!facts.at(field).get<std::string>().empty());
+    const bool foreign = facts.at("licence") != "this repository's";
+    CHECK(foreign == facts.contains("licence_file"));
+    if (foreign) CHECK(index().at("files").contains(facts.at("licence_file").get<std::string>()));
+  }
+}
