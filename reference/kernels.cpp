@@ -20,11 +20,11 @@ const Kernels& reference_kernels() {
       .quantize = reference::quantize,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
+      .scale_output = reference::scale_output,
+      .random_words = reference::random_words,
       .multiply = reference::multiply,
       .multiply_dense = reference::multiply_dense,
       .mma = reference::mma,
-      .scale_output = reference::scale_output,
-      .random_words = reference::random_words,
   };
   return table;
 }

@@ -7,6 +7,7 @@
 namespace nvfp4::reference {
 
 /// As in Kernels.
-void random_words(const RandomBits&, std::int64_t row, std::int64_t first_block, std::span<std::uint32_t> words);
+void random_words(const RandomBits&, std::int64_t row, std::int64_t first_block,
+                  std::span<std::uint32_t> words);
 
 }  // namespace nvfp4::reference

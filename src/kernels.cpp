@@ -25,9 +25,6 @@ constexpr Kernels table(std::string_view name) {
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = cpu::hadamard,
-      .multiply = cpu::multiply,
-      .multiply_dense = cpu::multiply_dense,
-      .mma = cpu::mma,
       .scale_output = cpu::scale_output,
       .random_words =
           [](const RandomBits& bits, std::int64_t row, std::int64_t first_block,
@@ -35,6 +32,9 @@ constexpr Kernels table(std::string_view name) {
             const auto count = static_cast<std::int64_t>(words.size() / 4);
             Instructions()->random_words(bits, row, first_block, count, words.data());
           },
+      .multiply = cpu::multiply,
+      .multiply_dense = cpu::multiply_dense,
+      .mma = cpu::mma,
   };
 }
 

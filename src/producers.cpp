@@ -82,21 +82,33 @@ std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
   return "";
 }
 
-/// What a producer makes of a matrix that it transforms first.
-BlockScaledTensor quantize_transformed(const Producer& producer, MatrixView x, const Kernels& kernels) {
+/// What a producer makes of a matrix that it may transform first.
+struct Made {
+  BlockScaledTensor tensor;
+  std::optional<Matrix> transformed{};
+};
+
+Made quantize_transformed(const Producer& producer, MatrixView x, const Kernels& kernels) {
   const Dialect& dialect = *producer.spec.dialect;
   Hadamard h{.signs = producer.signs,
              .sum = hadamard_sum(dialect, x.dtype),
              .size = producer.rht,
              .seed = producer.seed};
-  const Matrix rounded = kernels.hadamard(x, h);
-  if (!dialect.unrounded_rht) return kernels.quantize(rounded.view(), producer.spec, {});
+  Matrix rounded = kernels.hadamard(x, h);
+  if (!dialect.unrounded_rht)
+    return {kernels.quantize(rounded.view(), producer.spec, {}), std::move(rounded)};
   QuantizeSpec spec = producer.spec;
   if (spec.tensor_scale == TensorScale::row)
     throw std::invalid_argument(std::string(dialect.name) + " of a transform has one tensor scale");
   if (!spec.amax) spec.amax = kernels.amax(rounded.view(), dialect);
   h.rounded = false;
-  return kernels.quantize(kernels.hadamard(x, h).view(), spec, {});
+  Matrix sums = kernels.hadamard(x, h);
+  return {kernels.quantize(sums.view(), spec, {}), std::move(sums)};
+}
+
+Made make(const Producer& producer, MatrixView x, bool transform, const Kernels& kernels) {
+  if (transform && producer.rht) return quantize_transformed(producer, x, kernels);
+  return {kernels.quantize(x, producer.spec, {})};
 }
 
 }  // namespace
@@ -117,13 +129,12 @@ ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& k
   if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
                                 std::to_string(x.cols) + ": " + why);
-  const auto made = [&](const Producer& by, MatrixView m, int transform) {
-    return transform ? quantize_transformed(by, m, kernels) : kernels.quantize(m, by.spec, {});
-  };
-  if (!producer.columns) return {made(producer, x, producer.rht), std::nullopt};
-  ProducerResult result{made(producer, x, 0), std::nullopt};
-  if (x.rows % 16 && !producer.name.empty()) return result;
-  result.columns = made(of_columns(producer), transpose(x).view(), producer.rht);
+  Made rows = make(producer, x, !producer.columns, kernels);
+  ProducerResult result{std::move(rows.tensor), std::nullopt, std::move(rows.transformed)};
+  if (!producer.columns || (x.rows % 16 && !producer.name.empty())) return result;
+  Made columns = make(of_columns(producer), transpose(x).view(), true, kernels);
+  result.columns = std::move(columns.tensor);
+  result.transformed = std::move(columns.transformed);
   return result;
 }
 

@@ -8,4 +8,5 @@
 #include <nvfp4/io/matrix.hpp>
 #include <nvfp4/io/output.hpp>
 #include <nvfp4/io/quantized.hpp>
+#include <nvfp4/io/recipe.hpp>
 #include <nvfp4/io/safetensors.hpp>

@@ -9,10 +9,12 @@
 #include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/layout.hpp>
+#include <nvfp4/linear.hpp>
 #include <nvfp4/mma.hpp>
 #include <nvfp4/producers.hpp>
 #include <nvfp4/quantize.hpp>
 #include <nvfp4/random.hpp>
+#include <nvfp4/recipe.hpp>
 #include <nvfp4/scale.hpp>
 #include <nvfp4/stack.hpp>
 #include <nvfp4/stochastic.hpp>

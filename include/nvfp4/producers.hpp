@@ -30,7 +30,8 @@ const Producer* find_producer(std::string_view name);
 
 struct ProducerResult {
   BlockScaledTensor rows;
-  std::optional<BlockScaledTensor> columns;  ///< of the transpose
+  std::optional<BlockScaledTensor> columns{};  ///< of the transpose
+  std::optional<Matrix> transformed{};  ///< what a Hadamard transform made of the rows, or of the transpose
 };
 
 struct Kernels;

@@ -55,6 +55,7 @@ Run declare_golden_check(CLI::App&);
 Run declare_diff(CLI::App&);
 Run declare_identify(CLI::App&);
 Run declare_explain(CLI::App&);
+Run declare_linear(CLI::App&);
 Run declare_inspect(CLI::App&);
 Run declare_dialects(CLI::App&);
 Run declare_bench(CLI::App&);

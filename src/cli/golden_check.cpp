@@ -7,6 +7,7 @@
 
 #include "case_check.hpp"
 #include "device.hpp"
+#include "golden_linear.hpp"
 #include "junit.hpp"
 #include "number.hpp"
 #include "profile.hpp"
@@ -45,6 +46,17 @@ class ManifestReader {
  public:
   explicit ManifestReader(const io::ArrayFile& file) : file_(file.file()), manifest_(read_manifest(file)) {}
 
+  bool is_linear() const { return manifest_.value("kind", Json()) == "linear"; }
+  Recipe recipe() const {
+    if (!manifest_.contains("recipe")) refuse("recipe", "a recipe", "none");
+    return io::parse_recipe(manifest_["recipe"].dump(), file_);
+  }
+  std::uint64_t seed() const {
+    const Json seed = manifest_.value("seed", Json());
+    if (!seed.is_number_unsigned()) refuse("seed", "an integer from 0 to 2^64 - 1", seed.dump());
+    return seed.get<std::uint64_t>();
+  }
+
   /// `o` holds what the command line says beyond the manifest.
   Producer producer(ProfileOptions o) const {
     if (manifest_.contains("producer")) o.producer = text("producer");
@@ -82,11 +94,6 @@ class ManifestReader {
   float number(const std::string& field) const {
     if (!manifest_[field].is_number()) refuse(field, "a number", manifest_[field].type_name());
     return manifest_[field].get<float>();
-  }
-  std::uint64_t seed() const {
-    const Json& seed = manifest_["seed"];
-    if (!seed.is_number_unsigned()) refuse("seed", "an integer from 0 to 2^64 - 1", seed.dump());
-    return seed.get<std::uint64_t>();
   }
 
   std::string file_;
@@ -130,6 +137,9 @@ std::map<std::string, io::GoldenCase> results_by_case(const io::ArrayFile& file,
 
 std::vector<Verdict> check_file(const Options& o, const CLI::App& app) {
   const auto file = io::open_arrays(o.file);
+  if (!profile_given(app) && file->contains("manifest"))
+    if (const ManifestReader manifest(*file); manifest.is_linear())
+      return check_linear(*file, manifest.recipe(), manifest.seed(), kernels_of(o.device));
   const auto separate = o.inputs.empty() ? nullptr : io::open_arrays(o.inputs);
   const io::ArrayFile& inputs = separate ? *separate : *file;
   const std::vector<std::string> names = input_names(inputs);

@@ -3,19 +3,22 @@
 
 #include <CLI/CLI.hpp>
 #include <nvfp4/cases.hpp>
+#include <nvfp4/io/recipe.hpp>
 #include <nvfp4/version.hpp>
 
 #include "device.hpp"
 #include "golden_file.hpp"
+#include "golden_linear.hpp"
 #include "number.hpp"
 #include "profile.hpp"
+#include "recipe_argument.hpp"
 #include "terminal.hpp"
 
 namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string out, kind = "quantize", input_dtype = "float32", device = "cpu";
+  std::string out, kind = "quantize", recipe = "nvidia", input_dtype = "float32", device = "cpu";
   ProfileOptions profile;
   std::vector<std::string> packs;
   bool force = false;
@@ -23,8 +26,8 @@ struct Options {
 
 /// The file while it grows: `arrays` own what write_npz takes as views.
 struct GoldenFile {
-  std::vector<GoldenArray> arrays;
-  std::vector<std::string> refused;
+  std::vector<GoldenArray> arrays{};
+  std::vector<std::string> refused{};
   std::int64_t cases = 0;
 };
 
@@ -50,11 +53,20 @@ void add(GoldenFile& file, const std::string& name, GoldenArray array) {
   file.arrays.push_back(std::move(array));
 }
 
+std::vector<GoldenArray> arrays_of(const Producer& producer, MatrixView x, const Kernels& kernels,
+                                   bool with_transform) {
+  const ProducerResult result = nvfp4::quantize(producer, x, kernels);
+  std::vector<GoldenArray> arrays = golden_arrays(result, kernels);
+  if (with_transform && result.transformed) arrays.push_back(transformed_array(*result.transformed, kernels));
+  return arrays;
+}
+
 /// A case that the producer refuses keeps its input and has no results.
-void add_case(GoldenFile& file, const Case& c, const Producer& producer, const Kernels& kernels) {
+void add_case(GoldenFile& file, const Case& c, const Producer& producer, const Kernels& kernels,
+              bool with_transform) {
   add(file, c.name, {{"input", stored_type(c.input.dtype), {c.input.rows, c.input.cols}}, c.input.bytes});
   try {
-    for (GoldenArray& array : golden_arrays(nvfp4::quantize(producer, c.input.view(), kernels), kernels))
+    for (GoldenArray& array : arrays_of(producer, c.input.view(), kernels, with_transform))
       add(file, c.name, std::move(array));
     ++file.cases;
   } catch (const std::invalid_argument&) {
@@ -79,26 +91,49 @@ Json manifest(const Options& o, const Producer& producer, const std::vector<std:
   return json;
 }
 
-void write(const Options& o, const GoldenFile& file) {
+void write(const Options& o, GoldenFile& file, const std::string& manifest) {
+  const auto bytes = std::as_bytes(std::span(manifest));
+  file.arrays.push_back({{"manifest", io::ElementType::u8, {static_cast<std::int64_t>(manifest.size())}},
+                         {bytes.begin(), bytes.end()}});
   std::vector<io::ArrayView> views;
   for (const GoldenArray& array : file.arrays) views.push_back({array.info, array.bytes});
   io::write_npz(o.out, views, o.force ? io::Overwrite::yes : io::Overwrite::no);
 }
 
-Outcome run(const Options& o) {
-  const Producer producer = profile(o.profile);
+Outcome make_linear(const Options& o) {
+  const Recipe recipe = recipe_named(o.recipe);
+  GoldenFile file{.arrays = linear_cases(recipe, o.profile.seed, kernels_of(o.device))};
+  const Json manifest{{"kind", o.kind},
+                      {"recipe", Json::parse(io::to_json(recipe))},
+                      {"seed", o.profile.seed},
+                      {"provenance", {{"library_version", NVFP4_VERSION}, {"seed", o.profile.seed}}}};
+  const auto cases = file.arrays.size() / 6;
+  write(o, file, manifest.dump());
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = {{"output", o.out},
+                  {"kind", o.kind},
+                  {"recipe", recipe.name},
+                  {"cases", cases},
+                  {"seed", o.profile.seed}};
+  outcome.text = o.out + ": " + std::to_string(cases) + " linear layers by " + recipe.name + "\n";
+  return outcome;
+}
+
+Outcome make_quantized(const Options& o) {
+  ProfileOptions by = o.profile;
+  if (o.kind == "rht" && by.rht == 0 && by.producer.empty()) by.rht = 16;
+  const Producer producer = profile(by);
+  if (o.kind == "rht" && producer.rht == 0)
+    throw UsageError("--kind rht: producer " + std::string(producer.name) + " transforms nothing");
   const Kernels& kernels = kernels_of(o.device);
-  if (o.kind != "quantize") throw UsageError("--kind " + o.kind + ": expected quantize; no other is built");
   const Dtype dtype = dtype_named(o.input_dtype).value_or(Dtype::fp32);
   const std::vector<std::string> packs = packs_of(o);
   GoldenFile file;
   for (const std::string& pack : packs)
-    for (const Case& c : make_cases(pack, dtype, o.profile.seed)) add_case(file, c, producer, kernels);
-  const std::string text = manifest(o, producer, packs, file).dump();
-  const auto bytes = std::as_bytes(std::span(text));
-  file.arrays.push_back({{"manifest", io::ElementType::u8, {static_cast<std::int64_t>(text.size())}},
-                         {bytes.begin(), bytes.end()}});
-  write(o, file);
+    for (const Case& c : make_cases(pack, dtype, o.profile.seed))
+      add_case(file, c, producer, kernels, o.kind == "rht");
+  write(o, file, manifest(o, producer, packs, file).dump());
 
   Outcome outcome;
   outcome.to_stdout = o.out == "-";
@@ -114,13 +149,23 @@ Outcome run(const Options& o) {
   return outcome;
 }
 
+Outcome run(const Options& o) {
+  if (o.kind == "linear") return make_linear(o);
+  if (o.kind == "quantize" || o.kind == "rht") return make_quantized(o);
+  throw UsageError("--kind " + o.kind + ": expected quantize, rht or linear; no other is built");
+}
+
 }  // namespace
 
 Run declare_golden_make(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("-o,--output", o->out, ".npz, or - for stdout")->required();
   declare_profile(app, o->profile);
-  app.add_option("--kind", o->kind, "quantize")->capture_default_str();
+  app.add_option("--kind", o->kind,
+                 "quantize|rht|linear: rht adds what the transform made; linear has layers, by --recipe")
+      ->capture_default_str();
+  app.add_option("--recipe", o->recipe, "of --kind linear: FILE.json, or one of " + recipe_names())
+      ->capture_default_str();
   app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, witnesses, ...")
       ->delimiter(',');
   app.add_option("--input-dtype", o->input_dtype, "float32|bf16|float16: of the inputs")

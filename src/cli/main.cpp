@@ -24,6 +24,7 @@ constexpr Command table[] = {
     {"diff", "two results: bytes, values, the first that differs, and why", declare_diff},
     {"identify", "which dialect and options made somebody's bytes", declare_identify},
     {"explain", "one value through every step: bits, neighbours, ties, errors", declare_explain},
+    {"linear", "one linear layer, forward and backward, by a recipe", declare_linear},
     {"inspect", "what a tensor or checkpoint holds", declare_inspect},
     {"dialects", "the dialects, their sources and the evidence for them", declare_dialects},
     {"bench", "throughput beside the machine's limit, in one run", declare_bench},

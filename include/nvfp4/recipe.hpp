@@ -1,0 +1,92 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nvfp4/hadamard.hpp>
+#include <nvfp4/quantize.hpp>
+
+namespace nvfp4 {
+
+/// The three products of a linear layer Y = X W^T with X (tokens, in), W (out, in) and dY (tokens, out). Each is
+/// out = a * transpose(b), contracted along the rows of both:
+///   fprop  Y  = X W^T        a = X,     b = W
+///   dgrad  dX = dY W         a = dY,    b = W^T
+///   wgrad  dW = dY^T X       a = dY^T,  b = X^T
+enum class Gemm : std::uint8_t { fprop, dgrad, wgrad };
+inline constexpr std::array all_gemms{Gemm::fprop, Gemm::dgrad, Gemm::wgrad};
+constexpr std::string_view name(Gemm g) {
+  return g == Gemm::fprop ? "fprop" : g == Gemm::dgrad ? "dgrad" : "wgrad";
+}
+
+/// What an operand is quantized from.
+enum class Source : std::uint8_t {
+  input,    ///< the layer's own matrix in high precision, transposed where the product asks for it
+  forward,  ///< what fprop's codes of that matrix decode to, transposed: both passes see the same numbers
+};
+constexpr std::string_view name(Source s) { return s == Source::input ? "input" : "forward"; }
+
+/// How one operand of one product becomes what the tensor cores multiply. Without a dialect it stays dense.
+struct OperandRecipe {
+  std::string dialect{};  ///< a name of all_dialects(), or empty
+  BlockShape block{1, 16};
+  TensorScale tensor_scale = TensorScale::tensor;
+  bool stochastic = false;
+  int rht = 0;              ///< size of the Hadamard transform along the contracted dimension; 0 is none
+  Signs signs = Signs::te;  ///< of that transform; drawn, they are the same for both operands
+  Source source = Source::input;
+  FourOverSix four_over_six{};
+  friend bool operator==(const OperandRecipe&, const OperandRecipe&) = default;
+};
+
+/// Both operands are quantized, or neither.
+struct GemmRecipe {
+  OperandRecipe a{}, b{};
+  std::string accumulate = "sm100_nvfp4";  ///< a name of accumulations()
+  Dtype out = Dtype::fp32;                 ///< what the accumulator, times alpha, is rounded to
+  friend bool operator==(const GemmRecipe&, const GemmRecipe&) = default;
+};
+
+/// How a layer's three products are computed; with the inputs and a seed, all that fixes their bits.
+struct Recipe {
+  std::string name{};
+  Dtype operands = Dtype::bf16;  ///< FP32 inputs are rounded to it first
+  GemmRecipe fprop{}, dgrad{}, wgrad{};
+
+  const GemmRecipe& operator[](Gemm g) const {
+    return g == Gemm::fprop ? fprop : g == Gemm::dgrad ? dgrad : wgrad;
+  }
+  friend bool operator==(const Recipe&, const Recipe&) = default;
+};
+
+/// The published recipes. Each says in src/recipes.cpp where it comes from.
+std::span<const Recipe> recipes();
+const Recipe* find_recipe(std::string_view name);
+
+/// Throws std::invalid_argument, saying which product and operand, for a recipe that no layer can run.
+void validate(const Recipe&);
+
+/// A layer of a model: its name, and the block that it is in.
+struct LayerPlace {
+  std::string name;
+  int block = 0, blocks = 1;
+};
+
+/// Which layers of a model are quantized, and until when: selective high precision and the late switch.
+struct ModelRecipe {
+  Recipe recipe{};
+  Recipe high_precision{};
+  int first_blocks = 0, last_blocks = 0;  ///< of the model, that stay in high precision
+  std::vector<std::string> keep{};        ///< globs (* and ?) of layer names that do
+  std::int64_t switch_step = -1;          ///< from this step on, all is high precision; -1: never
+  bool switch_forward_only = false;       ///< then dgrad and wgrad stay as they are
+  friend bool operator==(const ModelRecipe&, const ModelRecipe&) = default;
+};
+
+/// The recipe of a layer at a step.
+Recipe recipe_at(const ModelRecipe&, const LayerPlace&, std::int64_t step);
+
+}  // namespace nvfp4

@@ -1,0 +1,97 @@
+#include <memory>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+#include <nvfp4/io.hpp>
+#include <nvfp4/io/recipe.hpp>
+#include <nvfp4/linear.hpp>
+
+#include "device.hpp"
+#include "linear_dump.hpp"
+#include "number.hpp"
+#include "recipe_argument.hpp"
+
+namespace nvfp4::cli {
+namespace {
+
+struct Options {
+  std::string x, w, dy, out, recipe = "nvidia", dump, input_dtype, device = "cpu";
+  std::uint64_t seed = 0;
+  bool force = false;
+  io::Overwrite overwrite() const { return force ? io::Overwrite::yes : io::Overwrite::no; }
+};
+
+/// The three inputs in their files.
+struct Inputs {
+  io::MatrixFile x, w, dy;
+  explicit Inputs(const Options& o) : x(open(o.x, o)), w(open(o.w, o)), dy(open(o.dy, o)) {}
+  Json sha256() const {
+    return {{"x", io::sha256(x.file.view())},
+            {"w", io::sha256(w.file.view())},
+            {"dy", io::sha256(dy.file.view())}};
+  }
+
+ private:
+  static io::MatrixFile open(const std::string& path, const Options& o) {
+    return io::open_matrix(path, {.input_dtype = dtype_named(o.input_dtype)});
+  }
+};
+
+LinearResult run_layer(const Options& o, const Recipe& recipe, const Inputs& in, const Kernels& kernels) try {
+  return linear(recipe, in.x.view, in.w.view, in.dy.view, o.seed, kernels);
+} catch (const std::invalid_argument& e) {
+  throw UsageError(o.x + ", " + o.w + ", " + o.dy + ": " + e.what());
+}
+
+void write(const Options& o, const LinearResult& result, const Kernels& kernels) {
+  const Matrix y = converted(result.fprop.out.view(), Dtype::fp32, kernels),
+               dx = converted(result.dgrad.out.view(), Dtype::fp32, kernels),
+               dw = converted(result.wgrad.out.view(), Dtype::fp32, kernels);
+  std::vector<io::ArrayView> arrays;
+  for (const auto& [name, m] : {std::pair{"y", &y}, {"dx", &dx}, {"dw", &dw}})
+    arrays.push_back({{name, io::ElementType::f32, {m->rows, m->cols}}, m->bytes});
+  io::write_arrays(o.out, arrays, o.overwrite());
+}
+
+Outcome run(const Options& o) {
+  const Kernels& kernels = kernels_of(o.device);
+  const Recipe recipe = recipe_named(o.recipe);
+  const Inputs in(o);
+  std::optional<DumpFolder> dump;
+  if (!o.dump.empty()) dump.emplace(o.dump, o.overwrite());
+  const LinearResult result = run_layer(o, recipe, in, kernels);
+  const Json provenance{{"library_version", NVFP4_VERSION}, {"seed", o.seed}, {"input_sha256", in.sha256()}};
+  if (dump)
+    write_dump(*dump, result, recipe, {Json::parse(io::to_json(recipe)), provenance, o.seed}, kernels);
+  write(o, result, kernels);
+  if (dump) dump->commit();
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  const std::int64_t tokens = in.x.view.rows, inputs = in.x.view.cols, outputs = in.w.view.rows;
+  outcome.json = {{"output", o.out}, {"recipe", recipe.name}, {"tokens", tokens},  {"in", inputs},
+                  {"out", outputs},  {"seed", o.seed},        {"device", o.device}};
+  outcome.json["dump"] = o.dump.empty() ? Json(nullptr) : Json(o.dump);
+  outcome.text = o.out + ": y, dx, dw of " + std::to_string(tokens) + " tokens, " + std::to_string(inputs) +
+                 " to " + std::to_string(outputs) + " channels, by " + recipe.name + '\n';
+  return outcome;
+}
+
+}  // namespace
+
+Run declare_linear(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("--x", o->x, "X (tokens, in): .npy, .npz or .safetensors")->required();
+  app.add_option("--w", o->w, "W (out, in)")->required();
+  app.add_option("--dy", o->dy, "dY (tokens, out)")->required();
+  app.add_option("-o,--output", o->out, ".npz or .safetensors with y, dx, dw, float32; - for stdout (.npz)")
+      ->required();
+  app.add_option("--recipe", o->recipe, "FILE.json, or one of " + recipe_names())->capture_default_str();
+  app.add_option("--dump", o->dump, "a folder to make: every intermediate as golden values, with a manifest");
+  app.add_option("--input-dtype", o->input_dtype, "bf16: uint16 elements are BF16 bits");
+  app.add_option("--seed", o->seed, "of stochastic rounding")->capture_default_str();
+  app.add_flag("--force", o->force, "replace existing outputs");
+  declare_device(app, o->device);
+  return [o] { return run(*o); };
+}
+
+}  // namespace nvfp4::cli

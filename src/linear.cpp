@@ -1,0 +1,118 @@
+#include <nvfp4/linear.hpp>
+
+#include <cstring>
+#include <stdexcept>
+
+#include <nvfp4/accumulation.hpp>
+#include <nvfp4/kernels.hpp>
+#include <nvfp4/producers.hpp>
+
+namespace nvfp4 {
+namespace {
+
+/// Columns of zeros up to a multiple.
+Matrix padded(Matrix x, std::int64_t multiple) {
+  const std::int64_t cols = (x.cols + multiple - 1) / multiple * multiple;
+  if (cols == x.cols) return x;
+  Matrix out(x.rows, cols, x.dtype);
+  const std::size_t size = size_of(x.dtype);
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    std::memcpy(out.bytes.data() + static_cast<std::size_t>(i * cols) * size,
+                x.bytes.data() + static_cast<std::size_t>(i * x.cols) * size,
+                static_cast<std::size_t>(x.cols) * size);
+  return out;
+}
+
+QuantizeSpec spec_of(const OperandRecipe& o, const RandomBits& bits) {
+  QuantizeSpec spec{.dialect = find_dialect(o.dialect), .block = o.block, .tensor_scale = o.tensor_scale};
+  spec.four_over_six = o.four_over_six;
+  if (o.stochastic) spec.stochastic = Stochastic{.random = bits};
+  return spec;
+}
+
+/// `x` has the contracted dimension along its rows, or along its columns where it is `transposed`.
+Operand operand(const OperandRecipe& o, MatrixView x, bool transposed, const RandomBits& bits,
+                const Kernels& kernels) {
+  if (o.dialect.empty()) return {.dense = transposed ? transpose(x) : converted(x, x.dtype, kernels)};
+  const QuantizeSpec spec = spec_of(o, bits);
+  if (o.rht == 0) return {.quantized = kernels.quantize(transposed ? transpose(x).view() : x, spec, {})};
+  const Matrix rows = padded(transposed ? transpose(x) : converted(x, x.dtype, kernels), o.rht);
+  const Producer producer{.name = "", .spec = spec, .rht = o.rht, .signs = o.signs, .seed = bits.seed};
+  ProducerResult made = quantize(producer, rows.view(), kernels);
+  return {.quantized = std::move(made.rows), .transformed = std::move(*made.transformed)};
+}
+
+Term multiply(const GemmRecipe& recipe, Operand a, Operand b, const Kernels& kernels) {
+  Term term{.a = std::move(a), .b = std::move(b)};
+  const Accumulation& accumulation = *find_accumulation(recipe.accumulate);
+  if (!term.a.quantized) {
+    term.out = kernels.multiply_dense(term.a.dense.view(), term.b.dense.view(), accumulation);
+    return term;
+  }
+  term.scaling = output_scaling(*term.a.quantized, *term.b.quantized);
+  if (recipe.a.rht)
+    term.transform = "Hadamard transform of " + std::to_string(recipe.a.rht) + ", signs " +
+                     std::string(name(recipe.a.signs));
+  term.out = kernels.scale_output(kernels.multiply(*term.a.quantized, *term.b.quantized, accumulation),
+                                  term.scaling);
+  return term;
+}
+
+/// A matrix of the layer and what is done to it: dgrad and wgrad contract along columns of some.
+struct Side {
+  MatrixView x;
+  bool transposed;
+  const Operand* forward;  ///< fprop's operand of the same matrix, where there is one
+};
+
+class Layer {
+ public:
+  Layer(const Recipe& recipe, std::uint64_t seed, const Kernels& kernels)
+      : recipe_(recipe), seed_(seed), kernels_(kernels) {}
+
+  Pass pass(Gemm gemm, const Side& a, const Side& b) const {
+    const GemmRecipe& recipe = recipe_[gemm];
+    Pass made;
+    made.terms.push_back(
+        multiply(recipe, side(recipe.a, a, 2 * int(gemm)), side(recipe.b, b, 2 * int(gemm) + 1), kernels_));
+    made.out = converted(made.terms[0].out.view(), recipe.out, kernels_);
+    return made;
+  }
+
+ private:
+  Operand side(const OperandRecipe& o, const Side& s, int stream) const {
+    const RandomBits bits{.seed = seed_, .stream = static_cast<std::uint64_t>(stream)};
+    if (o.source == Source::input) return operand(o, s.x, s.transposed, bits, kernels_);
+    const Matrix decoded = kernels_.dequantize(*s.forward->quantized);
+    return operand(o, decoded.view(), s.transposed, bits, kernels_);
+  }
+
+  const Recipe& recipe_;
+  std::uint64_t seed_;
+  const Kernels& kernels_;
+};
+
+void require(bool fits, const std::string& expected, std::int64_t found) {
+  if (!fits) throw std::invalid_argument("expected " + expected + ", found " + std::to_string(found));
+}
+
+}  // namespace
+
+LinearResult linear(const Recipe& recipe, MatrixView x, MatrixView w, MatrixView dy, std::uint64_t seed,
+                    const Kernels& kernels) {
+  validate(recipe);
+  require(w.cols == x.cols, "W with the columns of X, " + std::to_string(x.cols), w.cols);
+  require(dy.rows == x.rows, "dY with the rows of X, " + std::to_string(x.rows), dy.rows);
+  require(dy.cols == w.rows, "dY with a column for each row of W, " + std::to_string(w.rows), dy.cols);
+  const Matrix X = converted(x, recipe.operands, kernels), W = converted(w, recipe.operands, kernels),
+               D = converted(dy, recipe.operands, kernels);
+  const Layer layer(recipe, seed, kernels);
+  LinearResult result;
+  result.fprop = layer.pass(Gemm::fprop, {X.view(), false, nullptr}, {W.view(), false, nullptr});
+  const Term& forward = result.fprop.terms[0];
+  result.dgrad = layer.pass(Gemm::dgrad, {D.view(), false, nullptr}, {W.view(), true, &forward.b});
+  result.wgrad = layer.pass(Gemm::wgrad, {D.view(), true, nullptr}, {X.view(), true, &forward.a});
+  return result;
+}
+
+}  // namespace nvfp4

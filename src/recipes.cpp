@@ -1,0 +1,144 @@
+#include <nvfp4/recipe.hpp>
+
+#include <stdexcept>
+
+#include <nvfp4/accumulation.hpp>
+#include <nvfp4/glob.hpp>
+#include <nvfp4/hadamard.hpp>
+
+namespace nvfp4 {
+namespace {
+
+constexpr BlockShape tile{16, 16};
+
+OperandRecipe by(std::string_view dialect) { return {.dialect = std::string(dialect)}; }
+
+/// The same quantizer for both operands of every product.
+Recipe uniform(std::string name, const OperandRecipe& operand, std::string accumulate) {
+  const GemmRecipe gemm{operand, operand, std::move(accumulate)};
+  return {.name = std::move(name), .fprop = gemm, .dgrad = gemm, .wgrad = gemm};
+}
+
+Recipe plain() { return uniform("nvfp4_plain", by("te"), "sm100_nvfp4"); }
+
+struct Techniques {
+  bool rounding = true, transform = true, tiles = true, everywhere = false;
+};
+
+/// "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149), section 4: weights in 16x16 blocks, a Hadamard
+/// transform of 16 on both operands of wgrad, stochastic rounding of gradients, in dgrad and wgrad. Each technique
+/// can be left out; without any it is nvfp4_plain.
+Recipe nvidia(std::string name, const Techniques& t) {
+  Recipe r = plain();
+  r.name = std::move(name);
+  if (t.tiles) r.fprop.b.block = r.dgrad.b.block = tile;
+  if (t.transform) r.wgrad.a.rht = r.wgrad.b.rht = 16;
+  r.dgrad.a.stochastic = r.wgrad.a.stochastic = t.rounding;
+  if (t.everywhere)
+    for (OperandRecipe* operand : {&r.fprop.a, &r.fprop.b, &r.dgrad.b, &r.wgrad.b})
+      operand->stochastic = true;
+  return r;
+}
+
+/// Transformer Engine's row-scaled tensors: activations alone, an amax for each row (in wgrad, each column of X). No
+/// transform, no 2D scaling, no stochastic rounding goes with it.
+Recipe row_scaled() {
+  Recipe r = plain();
+  r.name = "te_rowscaled";
+  r.fprop.a.tensor_scale = r.wgrad.b.tensor_scale = TensorScale::row;
+  return r;
+}
+
+/// OCP MX with the scales that NVIDIA rounds up (2509.25149, appendix B.4), so that nothing saturates.
+Recipe mxfp4() {
+  OperandRecipe operand = by("mxfp4_ceil");
+  operand.block = {1, 32};
+  return uniform("mxfp4", operand, "sm100_mxfp4");
+}
+
+Recipe four_over_six() {
+  OperandRecipe operand = by("te_4over6");
+  operand.four_over_six = {256, Select::mse, false};
+  return uniform("four_over_six", operand, "sm100_nvfp4");
+}
+
+bool is_quantized(const OperandRecipe& o) { return !o.dialect.empty(); }
+
+QuantizeSpec spec_of_valid(const OperandRecipe& o) {
+  const Dialect* dialect = find_dialect(o.dialect);
+  if (!dialect) throw std::invalid_argument("no dialect '" + o.dialect + "'");
+  QuantizeSpec spec{.dialect = dialect, .block = o.block, .tensor_scale = o.tensor_scale};
+  spec.four_over_six = o.four_over_six;
+  if (o.stochastic) spec.stochastic = Stochastic{};
+  validate(spec);
+  return spec;
+}
+
+void validate(const OperandRecipe& o) {
+  if (o.rht != 0) validate(Hadamard{.signs = o.signs, .size = o.rht}, 1, o.rht);
+  if (!is_quantized(o) && o != OperandRecipe{.source = o.source})
+    throw std::invalid_argument("a dense operand has no options of a quantized one");
+  if (is_quantized(o)) spec_of_valid(o);
+}
+
+void validate(const GemmRecipe& g, Gemm gemm) {
+  if (is_quantized(g.a) != is_quantized(g.b))
+    throw std::invalid_argument("both operands are quantized, or neither");
+  if (g.a.rht != g.b.rht)
+    throw std::invalid_argument("both operands have the same transform, so that it cancels");
+  if (!find_accumulation(g.accumulate)) throw std::invalid_argument("no accumulation '" + g.accumulate + "'");
+  const bool has_forward = gemm != Gemm::fprop && is_quantized(g.b);
+  if (g.a.source == Source::forward || (g.b.source == Source::forward && !has_forward))
+    throw std::invalid_argument("only b of dgrad and wgrad has codes of fprop to come from");
+  for (const OperandRecipe* operand : {&g.a, &g.b}) validate(*operand);
+}
+
+bool stays_in_high_precision(const ModelRecipe& m, const LayerPlace& layer) {
+  if (layer.block < m.first_blocks || layer.block >= layer.blocks - m.last_blocks) return true;
+  for (const std::string& glob : m.keep)
+    if (matches_glob(layer.name, glob)) return true;
+  return false;
+}
+
+}  // namespace
+
+std::span<const Recipe> recipes() {
+  static const Recipe table[] = {
+      uniform("bf16", {}, "sm100_bf16"),
+      plain(),
+      nvidia("nvidia", {}),
+      nvidia("nvidia_no_sr", {.rounding = false}),
+      nvidia("nvidia_no_rht", {.transform = false}),
+      nvidia("nvidia_no_2d", {.tiles = false}),
+      nvidia("nvidia_sr_everywhere", {.everywhere = true}),
+      row_scaled(),
+      mxfp4(),
+      four_over_six(),
+  };
+  return table;
+}
+
+const Recipe* find_recipe(std::string_view name) {
+  for (const Recipe& r : recipes())
+    if (r.name == name) return &r;
+  return nullptr;
+}
+
+void validate(const Recipe& recipe) {
+  for (const Gemm gemm : all_gemms) try {
+      validate(recipe[gemm], gemm);
+    } catch (const std::invalid_argument& e) {
+      throw std::invalid_argument(std::string(name(gemm)) + ": " + e.what());
+    }
+}
+
+Recipe recipe_at(const ModelRecipe& m, const LayerPlace& layer, std::int64_t step) {
+  if (stays_in_high_precision(m, layer)) return m.high_precision;
+  if (m.switch_step < 0 || step < m.switch_step) return m.recipe;
+  if (!m.switch_forward_only) return m.high_precision;
+  Recipe switched = m.recipe;
+  switched.fprop = m.high_precision.fprop;
+  return switched;
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,165 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <random>
+
+#include <nvfp4/io.hpp>
+#include <nvfp4/linear.hpp>
+#include <nvfp4/nvfp4.hpp>
+
+#include "tests/program.hpp"
+
+/// `nvfp4 linear` and its dumps, as scripts call them.
+using namespace nvfp4;
+using program::Arguments;
+using program::has;
+using program::operator+;
+using program::refusal;
+using program::run;
+using scratch::slurp;
+using scratch::spill;
+using Json = nlohmann::json;
+
+namespace {
+
+/// x, w and dy of a layer in files.
+struct Layer {
+  scratch::Folder folder;
+  Matrix x{48, 64}, w{32, 64}, dy{48, 32};
+
+  Layer() {
+    std::mt19937 random(9);
+    std::normal_distribution<float> normal;
+    for (const auto& [m, name] : {std::pair{&x, "x.npy"}, {&w, "w.npy"}, {&dy, "dy.npy"}}) {
+      for (std::int64_t i = 0; i < m->rows * m->cols; ++i) m->f32()[i] = normal(random);
+      io::write_matrix(folder / name, m->view(), io::Overwrite::no);
+    }
+  }
+  Arguments command(const std::string& out = "o.npz") const {
+    return {"linear",          "--x", folder / "x.npy", "--w", folder / "w.npy", "--dy",
+            folder / "dy.npy", "-o",  folder / out};
+  }
+  LinearResult expected(const std::string& recipe, std::uint64_t seed = 0) const {
+    return linear(*find_recipe(recipe), x.view(), w.view(), dy.view(), seed, reference_kernels());
+  }
+};
+
+bool same(const io::ArrayFile& file, const std::string& name, const Matrix& expected) {
+  const io::Array array = file.read(name);
+  const auto values = array.f32(std::array{expected.rows, expected.cols});
+  return std::ranges::equal(std::as_bytes(values), std::as_bytes(std::span(expected.bytes)));
+}
+
+/// The dump's arrays as a reader without this library would use them.
+struct Dump {
+  std::string folder;
+  Json manifest;
+  explicit Dump(const std::string& folder)
+      : folder(folder), manifest(Json::parse(slurp(folder + "/manifest.json"))) {}
+  Matrix values(const std::string& file) const {
+    if (file.ends_with(".npy")) return io::load_matrix(folder + "/" + file);
+    return reference_kernels().dequantize(io::read_quantized(folder + "/" + file).rows);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("cli linear: y, dx and dw of every recipe are the reference's") {
+  const Layer layer;
+  for (const Recipe& recipe : recipes()) {
+    CAPTURE(recipe.name);
+    const Arguments command = layer.command() + Arguments{"--recipe", recipe.name, "--seed", "7", "--force"};
+    CHECK(program::json(command).value("recipe", "") == recipe.name);
+    const auto file = io::open_arrays(layer.folder / "o.npz");
+    const LinearResult expected = layer.expected(recipe.name, 7);
+    CHECK(same(*file, "y", expected.fprop.out));
+    CHECK(same(*file, "dx", expected.dgrad.out));
+    CHECK(same(*file, "dw", expected.wgrad.out));
+  }
+}
+
+TEST_CASE("cli linear: the same bytes for any number of threads, either device, and a recipe from a file") {
+  const Layer layer;
+  spill(layer.folder / "r.json", io::to_json(*find_recipe("nvidia")));
+  REQUIRE(run(layer.command("a.npz")).exit_code == 0);
+  const std::string bytes = slurp(layer.folder / "a.npz");
+  for (const Arguments& how : {Arguments{"--threads", "1"},
+                               {"--threads", "7"},
+                               {"--device", "reference"},
+                               {"--recipe", layer.folder / "r.json"},
+                               {"--recipe", "nvidia"}}) {
+    REQUIRE(run(layer.command("b.npz") + how + Arguments{"--force"}).exit_code == 0);
+    CHECK((slurp(layer.folder / "b.npz") == bytes));
+  }
+  REQUIRE(run(layer.command("c.npz") + Arguments{"--seed", "1"}).exit_code == 0);
+  CHECK((slurp(layer.folder / "c.npz") != bytes));
+}
+
+TEST_CASE("cli linear: a dump's terms are the products of its operands, and its files are all there are") {
+  const Layer layer;
+  for (const std::string recipe : {"nvidia", "bf16", "te_rowscaled", "mxfp4"}) {
+    CAPTURE(recipe);
+    const std::string folder = layer.folder / ("dump_" + recipe);
+    REQUIRE(run(layer.command() + Arguments{"--force", "--recipe", recipe, "--dump", folder}).exit_code == 0);
+    const Dump dump(folder);
+    CHECK(dump.manifest.at("recipe").at("name") == recipe);
+    CHECK(dump.manifest.at("out_dtype") == "float32");
+    CHECK(dump.manifest.at("provenance").at("seed") == 0);
+    std::size_t files = 1;
+    for (const auto& [name, pass] : dump.manifest.at("passes").items()) {
+      const Json& term = pass.at("terms").at(0);
+      CHECK(pass.at("terms").size() == 1);
+      CHECK(term.at("kind") == (recipe == "bf16" ? "dense" : "scaled"));
+      CHECK(term.at("transform").is_null() == !(recipe == "nvidia" && name == "wgrad"));
+      CHECK((slurp(folder + "/" + pass.at("out").get<std::string>()) ==
+             slurp(folder + "/" + term.at("out").get<std::string>())));
+      files += term.at("transform").is_null() ? 4 : 6;
+      CHECK(term.at("alpha_includes_globals") == (recipe != "te_rowscaled"));
+      CHECK(dump.values(term.at("a")).cols == dump.values(term.at("b")).cols);
+    }
+    CHECK(std::distance(std::filesystem::directory_iterator(folder), {}) ==
+          static_cast<std::ptrdiff_t>(files));
+  }
+}
+
+TEST_CASE("cli linear: dumped operands are the layer's, byte for byte") {
+  const Layer layer;
+  REQUIRE(run(layer.command() + Arguments{"--seed", "3", "--dump", layer.folder / "d"}).exit_code == 0);
+  const Dump dump(layer.folder / "d");
+  const LinearResult expected = layer.expected("nvidia", 3);
+  const Term& term = expected.wgrad.terms[0];
+  const Json& written = dump.manifest.at("passes").at("wgrad").at("terms").at(0);
+  const auto read = [&](const char* side) {
+    return io::read_quantized(dump.folder + "/" + written.at(side).get<std::string>());
+  };
+  CHECK(compare(*term.a.quantized, read("a").rows).equal());
+  CHECK(compare(*term.b.quantized, read("b").rows).equal());
+  CHECK(read("a").rows.spec.stochastic->random == RandomBits{.seed = 3, .stream = 4});
+  CHECK(written.at("alpha").get<float>() == term.scaling.alpha);
+  const Matrix transformed = converted(term.a.transformed.view(), Dtype::fp32, reference_kernels());
+  CHECK((dump.values(written.at("a_transformed")).bytes == transformed.bytes));
+}
+
+TEST_CASE("cli linear: refusals leave what was there") {
+  const Layer layer;
+  const auto refused = [&](const Arguments& more) { return refusal(layer.command() + more); };
+  CHECK(has(refused({"--recipe", "nope"}),
+            "--recipe nope: expected FILE.json or one of bf16, nvfp4_plain, nvidia"));
+  CHECK(has(refused({"--recipe", layer.folder / "none.json"}), "none.json"));
+  spill(layer.folder / "bad.json", "{");
+  CHECK(has(refused({"--recipe", layer.folder / "bad.json"}), "bad.json"));
+  CHECK(has(refused({"--w", layer.folder / "dy.npy"}), "W with the columns of X, 64, found 32"));
+  CHECK(has(refused({"--device", "gpu"}), "GPU"));
+  CHECK(has(refusal({"linear", "--x", layer.folder / "x.npy"}), "--w"));
+  std::filesystem::create_directory(layer.folder / "mine");
+  spill(layer.folder / "mine" + "/note", "kept");
+  CHECK(has(refused({"--dump", layer.folder / "mine", "--force"}), "mine: exists"));
+  CHECK(slurp(layer.folder / "mine" + "/note") == "kept");
+  CHECK(has(refused({"--dump", layer.folder / "no/such/place"}), "no/such/place"));
+  CHECK(!std::filesystem::exists(layer.folder / "o.npz"));
+  spill(layer.folder / "o.npz", "old");
+  CHECK(has(refused({"--dump", layer.folder / "d"}), "o.npz"));
+  CHECK(slurp(layer.folder / "o.npz") == "old");
+  CHECK(!std::filesystem::exists(layer.folder / "d"));
+}
