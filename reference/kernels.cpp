@@ -13,6 +13,7 @@ const Kernels& reference_kernels() {
       .decode = reference::decode,
       .amax = reference::amax,
       .quantize = reference::quantize,
+      .quantize_transposed = reference::quantize_transposed,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
   };

@@ -76,21 +76,24 @@ std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
   return "";
 }
 
-/// What a producer makes of a matrix that it transforms first.
-BlockScaledTensor quantize_transformed(const Producer& producer, MatrixView x, const Kernels& kernels) {
+/// What a producer makes of a matrix, or of its transpose, that it transforms first.
+BlockScaledTensor quantize_transformed(const Producer& producer, MatrixView x, Along along,
+                                       const Kernels& kernels) {
+  const auto quantize = along == Along::row ? kernels.quantize : kernels.quantize_transposed;
   const Dialect& dialect = *producer.spec.dialect;
   Hadamard h{.signs = producer.signs,
              .sum = hadamard_sum(dialect, x.dtype),
              .size = producer.rht,
+             .along = along,
              .seed = producer.seed};
   const Matrix rounded = kernels.hadamard(x, h);
-  if (!dialect.unrounded_rht) return kernels.quantize(rounded.view(), producer.spec, {});
+  if (!dialect.unrounded_rht) return quantize(rounded.view(), producer.spec, {});
   QuantizeSpec spec = producer.spec;
   if (spec.tensor_scale == TensorScale::row)
     throw std::invalid_argument(std::string(dialect.name) + " of a transform has one tensor scale");
   if (!spec.amax) spec.amax = kernels.amax(rounded.view(), dialect);
   h.rounded = false;
-  return kernels.quantize(kernels.hadamard(x, h).view(), spec, {});
+  return quantize(kernels.hadamard(x, h).view(), spec, {});
 }
 
 }  // namespace
@@ -111,13 +114,13 @@ ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& k
   if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
                                 std::to_string(x.cols) + ": " + why);
-  const auto by_spec = [&](MatrixView m, int transform) {
-    return transform ? quantize_transformed(producer, m, kernels) : kernels.quantize(m, producer.spec, {});
-  };
-  if (!producer.columns) return {by_spec(x, producer.rht), std::nullopt};
-  ProducerResult result{by_spec(x, 0), std::nullopt};
-  if (x.rows % 16 && !producer.name.empty()) return result;
-  result.columns = by_spec(transpose(x).view(), producer.rht);
+  const bool rows_transformed = producer.rht && !producer.columns;
+  ProducerResult result{rows_transformed ? quantize_transformed(producer, x, Along::row, kernels)
+                                         : kernels.quantize(x, producer.spec, {}),
+                        std::nullopt};
+  if (!producer.columns || (x.rows % 16 && !producer.name.empty())) return result;
+  result.columns = producer.rht ? quantize_transformed(producer, x, Along::tokens, kernels)
+                                : kernels.quantize_transposed(x, producer.spec, {});
   return result;
 }
 

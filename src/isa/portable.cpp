@@ -46,6 +46,7 @@ struct Codes {
   explicit Codes(int x) : v(Ints{} + x) {}
   explicit Codes(Ints v) : v(v) {}
   static Codes load(const std::uint32_t* codes) { return Codes(load_vector<Ints>(codes)); }
+  void store(std::uint32_t* out) const { std::memcpy(out, &v, sizeof v); }
   void store_bytes(std::uint8_t* out) const {
     const auto wide = __builtin_bit_cast(Longs, v);
     const Longs two = wide | wide >> 24;
@@ -121,6 +122,10 @@ Codes select(Mask m, Codes x, Codes y) { return Codes(blend(m.m, x.v, y.v)); }
 F32 min_num(F32 a, F32 bound) { return F32(least(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(least(bound.v, a.v)); }
 F32 max_nan(F32 a, F32 bound) { return F32(greatest(bound.v, a.v)); }
+
+/// See avx2.cpp.
+F32 larger_pattern(F32 a, F32 b) { return F32(floats(greatest(ints(a.v), ints(b.v)))); }
+Codes with_nibble(Codes packed, Codes code) { return Codes(packed.v << 4 | (code.v & 15)); }
 
 F32 ftz(F32 a) {
   const Ints sign = ints(a.v) & static_cast<std::int32_t>(0x80000000);
