@@ -18,6 +18,7 @@ const Kernels& reference_kernels() {
       .decode = reference::decode,
       .amax = reference::amax,
       .quantize = reference::quantize,
+      .quantize_transposed = reference::quantize_transposed,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
       .scale_output = reference::scale_output,

@@ -1,5 +1,8 @@
 #include "quantize.hpp"
 
+#include <algorithm>
+#include <utility>
+
 #include "quantizer.hpp"
 
 namespace nvfp4::reference {
@@ -13,6 +16,16 @@ BlockScaledTensor quantize(MatrixView x, const QuantizeSpec& spec, BlockScaledTe
   validate_words(spec, x.rows, x.cols);
   static constexpr auto by_dialect = Dialects::table([]<class D>(D) { return quantize_as<D>; });
   return by_dialect[index_of(*spec.dialect)](x, spec);
+}
+
+BlockScaledTensor quantize_transposed(MatrixView x, const QuantizeSpec& spec, BlockScaledTensor reuse) {
+  const auto size = static_cast<std::int64_t>(size_of(x.dtype));
+  const auto* from = static_cast<const std::byte*>(x.data);
+  Matrix turned(x.cols, x.rows, x.dtype);
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t j = 0; j < x.cols; ++j)
+      std::copy_n(from + (i * x.cols + j) * size, size, turned.bytes.data() + (j * x.rows + i) * size);
+  return quantize(turned.view(), spec, std::move(reuse));
 }
 
 Matrix dequantize(const BlockScaledTensor& t) {

@@ -5,6 +5,7 @@ namespace nvfp4::reference {
 
 float amax(MatrixView, const Dialect&);
 BlockScaledTensor quantize(MatrixView, const QuantizeSpec&, BlockScaledTensor reuse);
+BlockScaledTensor quantize_transposed(MatrixView, const QuantizeSpec&, BlockScaledTensor reuse);
 Matrix dequantize(const BlockScaledTensor&);
 
 }  // namespace nvfp4::reference

@@ -23,6 +23,10 @@ constexpr Kernels table(std::string_view name) {
           [](MatrixView x, const QuantizeSpec& spec, BlockScaledTensor reuse) {
             return cpu::quantize(*Instructions(), x, spec, std::move(reuse));
           },
+      .quantize_transposed =
+          [](MatrixView x, const QuantizeSpec& spec, BlockScaledTensor reuse) {
+            return cpu::quantize_transposed(*Instructions(), x, spec, std::move(reuse));
+          },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = cpu::hadamard,
       .scale_output = cpu::scale_output,

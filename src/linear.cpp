@@ -10,16 +10,16 @@
 namespace nvfp4 {
 namespace {
 
-/// Columns of zeros up to a multiple.
-Matrix padded(Matrix x, std::int64_t multiple) {
-  const std::int64_t cols = (x.cols + multiple - 1) / multiple * multiple;
-  if (cols == x.cols) return x;
-  Matrix out(x.rows, cols, x.dtype);
-  const std::size_t size = size_of(x.dtype);
+/// With zeros appended: columns up to a multiple, or rows where those are tokens.
+Matrix padded(MatrixView x, Along along, std::int64_t multiple) {
+  const auto up = [&](std::int64_t n) { return (n + multiple - 1) / multiple * multiple; };
+  Matrix out(along == Along::tokens ? up(x.rows) : x.rows, along == Along::row ? up(x.cols) : x.cols,
+             x.dtype);
+  const auto size = static_cast<std::int64_t>(size_of(x.dtype));
   for (std::int64_t i = 0; i < x.rows; ++i)
-    std::memcpy(out.bytes.data() + static_cast<std::size_t>(i * cols) * size,
-                x.bytes.data() + static_cast<std::size_t>(i * x.cols) * size,
-                static_cast<std::size_t>(x.cols) * size);
+    std::memcpy(out.bytes.data() + i * out.cols * size,
+                static_cast<const std::byte*>(x.data) + i * x.cols * size,
+                static_cast<std::size_t>(x.cols * size));
   return out;
 }
 
@@ -30,16 +30,18 @@ QuantizeSpec spec_of(const OperandRecipe& o, const RandomBits& bits) {
   return spec;
 }
 
-/// `x` has the contracted dimension along its rows, or along its columns where it is `transposed`.
-Operand operand(const OperandRecipe& o, MatrixView x, bool transposed, const RandomBits& bits,
+/// The contracted dimension lies along x's rows, or along its tokens.
+Operand operand(const OperandRecipe& o, MatrixView x, Along along, const RandomBits& bits,
                 const Kernels& kernels) {
-  if (o.dialect.empty()) return {.dense = transposed ? transpose(x) : converted(x, x.dtype, kernels)};
-  const QuantizeSpec spec = spec_of(o, bits);
-  if (o.rht == 0) return {.quantized = kernels.quantize(transposed ? transpose(x).view() : x, spec, {})};
-  const Matrix rows = padded(transposed ? transpose(x) : converted(x, x.dtype, kernels), o.rht);
-  const Producer producer{.name = "", .spec = spec, .rht = o.rht, .signs = o.signs, .seed = bits.seed};
-  ProducerResult made = quantize(producer, rows.view(), kernels);
-  return {.quantized = std::move(made.rows), .transformed = std::move(*made.transformed)};
+  if (o.dialect.empty())
+    return {.dense = along == Along::tokens ? transpose(x) : converted(x, x.dtype, kernels)};
+  const Producer producer{
+      .name = "", .spec = spec_of(o, bits), .rht = o.rht, .signs = o.signs, .seed = bits.seed};
+  if (o.rht == 0) return {.quantized = quantize_operand(producer, x, along, kernels).tensor};
+  QuantizedOperand made = quantize_operand(producer, padded(x, along, o.rht).view(), along, kernels);
+  Matrix& transformed = *made.transformed;
+  return {.quantized = std::move(made.tensor),
+          .transformed = along == Along::tokens ? transpose(transformed.view()) : std::move(transformed)};
 }
 
 Term multiply(const GemmRecipe& recipe, Operand a, Operand b, const Kernels& kernels) {
@@ -61,8 +63,8 @@ Term multiply(const GemmRecipe& recipe, Operand a, Operand b, const Kernels& ker
 /// A matrix of the layer and what is done to it: dgrad and wgrad contract along columns of some.
 struct Side {
   MatrixView x;
-  bool transposed;
-  const Operand* forward;  ///< fprop's operand of the same matrix, where there is one
+  Along along;
+  const Operand* forward = nullptr;  ///< fprop's operand of the same matrix, where there is one
 };
 
 class Layer {
@@ -82,9 +84,9 @@ class Layer {
  private:
   Operand side(const OperandRecipe& o, const Side& s, int stream) const {
     const RandomBits bits{.seed = seed_, .stream = static_cast<std::uint64_t>(stream)};
-    if (o.source == Source::input) return operand(o, s.x, s.transposed, bits, kernels_);
+    if (o.source == Source::input) return operand(o, s.x, s.along, bits, kernels_);
     const Matrix decoded = kernels_.dequantize(*s.forward->quantized);
-    return operand(o, decoded.view(), s.transposed, bits, kernels_);
+    return operand(o, decoded.view(), s.along, bits, kernels_);
   }
 
   const Recipe& recipe_;
@@ -108,10 +110,10 @@ LinearResult linear(const Recipe& recipe, MatrixView x, MatrixView w, MatrixView
                D = converted(dy, recipe.operands, kernels);
   const Layer layer(recipe, seed, kernels);
   LinearResult result;
-  result.fprop = layer.pass(Gemm::fprop, {X.view(), false, nullptr}, {W.view(), false, nullptr});
+  result.fprop = layer.pass(Gemm::fprop, {X.view(), Along::row}, {W.view(), Along::row});
   const Term& forward = result.fprop.terms[0];
-  result.dgrad = layer.pass(Gemm::dgrad, {D.view(), false, nullptr}, {W.view(), true, &forward.b});
-  result.wgrad = layer.pass(Gemm::wgrad, {D.view(), true, nullptr}, {X.view(), true, &forward.a});
+  result.dgrad = layer.pass(Gemm::dgrad, {D.view(), Along::row}, {W.view(), Along::tokens, &forward.b});
+  result.wgrad = layer.pass(Gemm::wgrad, {D.view(), Along::tokens}, {X.view(), Along::tokens, &forward.a});
   return result;
 }
 

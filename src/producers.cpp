@@ -82,33 +82,23 @@ std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
   return "";
 }
 
-/// What a producer makes of a matrix that it may transform first.
-struct Made {
-  BlockScaledTensor tensor;
-  std::optional<Matrix> transformed{};
-};
-
-Made quantize_transformed(const Producer& producer, MatrixView x, const Kernels& kernels) {
+QuantizedOperand transform(const Producer& producer, MatrixView x, Along along, const Kernels& kernels) {
+  const auto quantize = along == Along::row ? kernels.quantize : kernels.quantize_transposed;
   const Dialect& dialect = *producer.spec.dialect;
   Hadamard h{.signs = producer.signs,
              .sum = hadamard_sum(dialect, x.dtype),
              .size = producer.rht,
+             .along = along,
              .seed = producer.seed};
   Matrix rounded = kernels.hadamard(x, h);
-  if (!dialect.unrounded_rht)
-    return {kernels.quantize(rounded.view(), producer.spec, {}), std::move(rounded)};
+  if (!dialect.unrounded_rht) return {quantize(rounded.view(), producer.spec, {}), std::move(rounded)};
   QuantizeSpec spec = producer.spec;
   if (spec.tensor_scale == TensorScale::row)
     throw std::invalid_argument(std::string(dialect.name) + " of a transform has one tensor scale");
   if (!spec.amax) spec.amax = kernels.amax(rounded.view(), dialect);
   h.rounded = false;
   Matrix sums = kernels.hadamard(x, h);
-  return {kernels.quantize(sums.view(), spec, {}), std::move(sums)};
-}
-
-Made make(const Producer& producer, MatrixView x, bool transform, const Kernels& kernels) {
-  if (transform && producer.rht) return quantize_transformed(producer, x, kernels);
-  return {kernels.quantize(x, producer.spec, {})};
+  return {quantize(sums.view(), spec, {}), std::move(sums)};
 }
 
 }  // namespace
@@ -125,14 +115,24 @@ HadamardSum hadamard_sum(const Dialect& dialect, Dtype dtype) {
   return dialect.tensor_core_rht && dtype == Dtype::bf16 ? HadamardSum::tensor_core : HadamardSum::fma_chain;
 }
 
+QuantizedOperand quantize_operand(const Producer& producer, MatrixView x, Along along,
+                                  const Kernels& kernels) {
+  if (producer.rht) return transform(producer, x, along, kernels);
+  const auto quantize = along == Along::row ? kernels.quantize : kernels.quantize_transposed;
+  return {quantize(x, producer.spec, {})};
+}
+
 ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& kernels) {
   if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
                                 std::to_string(x.cols) + ": " + why);
-  Made rows = make(producer, x, !producer.columns, kernels);
-  ProducerResult result{std::move(rows.tensor), std::nullopt, std::move(rows.transformed)};
-  if (!producer.columns || (x.rows % 16 && !producer.name.empty())) return result;
-  Made columns = make(of_columns(producer), transpose(x).view(), true, kernels);
+  if (!producer.columns) {
+    QuantizedOperand rows = quantize_operand(producer, x, Along::row, kernels);
+    return {std::move(rows.tensor), std::nullopt, std::move(rows.transformed)};
+  }
+  ProducerResult result{kernels.quantize(x, producer.spec, {})};
+  if (x.rows % 16 && !producer.name.empty()) return result;
+  QuantizedOperand columns = quantize_operand(of_columns(producer), x, Along::tokens, kernels);
   result.columns = std::move(columns.tensor);
   result.transformed = std::move(columns.transformed);
   return result;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -122,6 +123,43 @@ std::vector<float> amaxes_of(const isa::Table& isa, MatrixView x, const Quantize
   return {spec.dialect->global_is == GlobalIs::none ? 0 : amax(isa, x, *spec.dialect)};
 }
 
+/// What the dialect keeps of its second level.
+void keep_global(const isa::Table& isa, BlockScaledTensor& out, std::span<const float> amaxes) {
+  if (out.spec.dialect->global_is == GlobalIs::none) return;
+  const FloatEnvironment fenced;
+  for (const float amax : amaxes)
+    out.global.push_back(isa.global[index_of(*out.spec.dialect)](amax, setting(out.spec, out.dtype)));
+}
+
+/// What the kernels of the transpose know. Everything else is quantized as a transposed matrix.
+bool is_column_wise(const QuantizeSpec& spec) {
+  return spec.dialect->element == Format::e2m1 && spec.block.rows == 1 &&
+         spec.tensor_scale == TensorScale::tensor;
+}
+
+/// A task of the transpose: those of the same rows follow each other.
+isa::QuantizeTask transposed_task(MatrixView x, BlockScaledTensor& out, float amax, std::int64_t index) {
+  const std::int64_t strips = (x.cols + isa::transposed_cols - 1) / isa::transposed_cols;
+  const std::int64_t row = index / strips * isa::transposed_rows, col = index % strips * isa::transposed_cols;
+  return {
+      .x = element(x, row * x.cols + col),
+      .x_stride = x.cols,
+      .rows = std::min(isa::transposed_rows, x.rows - row),
+      .cols = std::min(isa::transposed_cols, x.cols - col),
+      .amax = amax,
+      .codes = out.codes.data() + col * out.row_bytes() + row / 2,
+      .codes_stride = out.row_bytes(),
+      .scales = out.scales.data() + col * out.blocks_per_row() + row / out.spec.block.cols,
+      .scales_stride = out.blocks_per_row(),
+      .setting = setting(out.spec, x.dtype),
+  };
+}
+
+std::int64_t transposed_tasks(MatrixView x) {
+  const auto parts = [](std::int64_t length, std::int64_t part) { return (length + part - 1) / part; };
+  return parts(x.rows, isa::transposed_rows) * parts(x.cols, isa::transposed_cols);
+}
+
 }  // namespace
 
 float amax(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
@@ -155,10 +193,26 @@ BlockScaledTensor quantize(const isa::Table& isa, MatrixView x, const QuantizeSp
     for (std::int64_t i = 0; i < tasks; ++i) run(work.task(i));
   }
   if (out.spec.stochastic) out.spec.stochastic->words = {};
-  if (spec.dialect->global_is == GlobalIs::none) return out;
-  const FloatEnvironment fenced;
-  for (const float amax : work.amaxes)
-    out.global.push_back(isa.global[dialect](amax, setting(spec, x.dtype)));
+  keep_global(isa, out, work.amaxes);
+  return out;
+}
+
+BlockScaledTensor quantize_transposed(const isa::Table& isa, MatrixView x, const QuantizeSpec& spec,
+                                      BlockScaledTensor out) {
+  validate(spec);
+  if (!is_column_wise(spec)) return quantize(isa, transpose(x).view(), spec, std::move(out));
+  prepare(out, {nullptr, x.cols, x.rows, x.dtype}, spec);
+  const std::size_t dialect = index_of(*spec.dialect);
+  const float amax = amaxes_of(isa, x, spec).front();
+  const auto run = isa.quantize_transposed[dialect][static_cast<int>(x.dtype)];
+  const std::int64_t tasks = transposed_tasks(x);
+#pragma omp parallel
+  {
+    const FloatEnvironment fenced;
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < tasks; ++i) run(transposed_task(x, out, amax, i));
+  }
+  keep_global(isa, out, {&amax, 1});
   return out;
 }
 

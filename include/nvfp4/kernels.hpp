@@ -39,6 +39,10 @@ struct Kernels {
   /// Throws std::invalid_argument for a spec that validate() refuses. `reuse` donates its memory.
   BlockScaledTensor (*quantize)(MatrixView, const QuantizeSpec&, BlockScaledTensor reuse);
 
+  /// quantize() of the transpose, without making it: blocks run along the rows of the view (tokens), and the result
+  /// has a row for each of its columns.
+  BlockScaledTensor (*quantize_transposed)(MatrixView, const QuantizeSpec&, BlockScaledTensor reuse);
+
   /// FP32 values by the dialect's own rule. Every NaN comes out as 0x7FC00000.
   Matrix (*dequantize)(const BlockScaledTensor&);
 

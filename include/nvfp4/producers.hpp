@@ -39,6 +39,15 @@ struct Kernels;
 /// The sum of the transform as this dialect's producer has it: te's own kernels run BF16 on tensor cores.
 HadamardSum hadamard_sum(const Dialect&, Dtype);
 
+/// One operand of a product.
+struct QuantizedOperand {
+  BlockScaledTensor tensor;
+  std::optional<Matrix> transformed{};  ///< what was quantized, where it was transformed; in x's orientation
+};
+
+/// x, or along tokens its transpose, by the producer's spec and transform; its other rules do not apply.
+QuantizedOperand quantize_operand(const Producer&, MatrixView x, Along, const Kernels&);
+
 /// Throws std::invalid_argument where the producer refuses the input.
 ProducerResult quantize(const Producer&, MatrixView, const Kernels&);
 

@@ -25,6 +25,7 @@ struct Codes {
     return Codes(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes))));
   }
   struct Pairs;
+  void store(std::uint32_t* out) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), v); }
   void store_bytes(std::uint8_t* out) const {
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
@@ -150,6 +151,17 @@ Codes select(Mask m, Codes x, Codes y) {
 F32 min_num(F32 a, F32 bound) { return F32(_mm256_min_ps(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(_mm256_min_ps(bound.v, a.v)); }
 F32 max_nan(F32 a, F32 bound) { return F32(_mm256_max_ps(bound.v, a.v)); }
+
+/// Of numbers without sign, as integers: a NaN is above Inf.
+F32 larger_pattern(F32 a, F32 b) {
+  return F32(_mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(a.v), _mm256_castps_si256(b.v))));
+}
+
+/// The codes so far one nibble up, and this one, of which four bits count, in the lowest.
+Codes with_nibble(Codes packed, Codes code) {
+  return Codes(
+      _mm256_or_si256(_mm256_slli_epi32(packed.v, 4), _mm256_and_si256(code.v, _mm256_set1_epi32(15))));
+}
 
 F32 ftz(F32 a) {
   const __m256 sign = _mm256_and_ps(a.v, _mm256_set1_ps(-0.f));

@@ -23,6 +23,7 @@ struct Codes {
     return Codes(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes))));
   }
   struct Pairs;
+  void store(std::uint32_t* out) const { _mm512_storeu_si512(out, v); }
   void store_bytes(std::uint8_t* out) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(v));
   }
@@ -145,6 +146,17 @@ Codes select(Mask m, Codes x, Codes y) { return Codes(_mm512_mask_blend_epi32(m.
 F32 min_num(F32 a, F32 bound) { return F32(_mm512_min_ps(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(_mm512_min_ps(bound.v, a.v)); }
 F32 max_nan(F32 a, F32 bound) { return F32(_mm512_max_ps(bound.v, a.v)); }
+
+/// See avx2.cpp.
+F32 larger_pattern(F32 a, F32 b) {
+  return F32(_mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(a.v), _mm512_castps_si512(b.v))));
+}
+
+/// See avx2.cpp.
+Codes with_nibble(Codes packed, Codes code) {
+  return Codes(
+      _mm512_or_si512(_mm512_slli_epi32(packed.v, 4), _mm512_and_si512(code.v, _mm512_set1_epi32(15))));
+}
 
 F32 ftz(F32 a) { return select(abs(a) < F32(0x1p-126f), F32(_mm512_and_ps(a.v, _mm512_set1_ps(-0.f))), a); }
 

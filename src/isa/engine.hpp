@@ -293,6 +293,122 @@ struct Engine {
     if (rest.cols) tail<D, R, T>(rest);
   }
 
+  /// Some rows of a strip of columns as FP32, lane = column: 16 rows at a power of two of bytes apart would not stay
+  /// in L1.
+  struct Tile {
+    static constexpr std::int64_t cols = transposed_cols;
+    alignas(64) float x[32][cols];
+
+    template <class T>
+    void load(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t cols_here, int height) {
+      if (rows < height || cols_here < cols) std::memset(x, 0, sizeof x);
+      const std::int64_t whole = cols_here / lanes * lanes;
+      for (std::int64_t r = 0; r < rows && r < height; ++r) {
+        const T* row = from + r * stride;
+        for (std::int64_t c = 0; c < whole; c += lanes) F::load(row + c).store(x[r] + c);
+        for (std::int64_t c = whole; c < cols_here; ++c) x[r][c] = F::widen(row[c]);
+      }
+    }
+  };
+
+  /// The element of each lane's block, for dialects that ask.
+  struct ColumnElements {
+    const Tile& tile;
+    std::int64_t col;
+    static constexpr int rows = 1;
+    F operator()(int r, int j) const { return r == 0 ? F::load(tile.x[j] + col) : F(0); }
+  };
+
+  /// The maxima of `lanes` blocks, one a column.
+  template <class D>
+  static F column_maxima(const Tile& tile, std::int64_t col) {
+    F maxima(0);
+#pragma GCC unroll 16
+    for (int j = 0; j < D::info.block_cols; ++j)
+      maxima = larger_pattern(maxima, abs(F::load(tile.x[j] + col)));
+    if (!any_nan(maxima)) return maxima;
+    if constexpr (D::info.nan_in_block_amax) return select(is_nan(maxima), F(__builtin_nanf("")), maxima);
+    F numbers(0);
+    for (int j = 0; j < D::info.block_cols; ++j) {
+      const F magnitude = abs(F::load(tile.x[j] + col));
+      numbers = larger_pattern(numbers, select(is_nan(magnitude), F(0), magnitude));
+    }
+    return numbers;
+  }
+
+  template <class D, class Tensor>
+  static BlockScale<F> column_scale(const Tile& tile, std::int64_t col, const Tensor& tensor) {
+    const F largest = column_maxima<D>(tile, col);
+    const ColumnElements elements{tile, col};
+    if constexpr (requires { D::block(largest, tensor, elements); })
+      return D::block(largest, tensor, elements);
+    else
+      return D::block(largest, tensor);
+  }
+
+  /// What a strip's columns have so far, a cache line each.
+  struct Lines {
+    alignas(64) std::uint8_t codes[Tile::cols][64], scales[Tile::cols][64];
+  };
+
+  /// One block of every column, `at` blocks into the lines. Scales before codes, as in whole_groups.
+  template <class D, class Tensor>
+  static void quantize_tile(const Tile& tile, const Tensor& tensor, Lines& lines, std::int64_t scale_at,
+                            std::int64_t code_at) {
+    float encode[Tile::cols];
+    for (std::int64_t c = 0; c < Tile::cols; c += lanes) {
+      const auto scale = column_scale<D>(tile, c, tensor);
+      scale.encode.store(encode + c);
+      std::uint8_t bytes[lanes];
+      scale.code.store_bytes(bytes);
+      for (int i = 0; i < lanes; ++i) lines.scales[c + i][scale_at] = bytes[i];
+    }
+    for (int eight = 0; eight < D::info.block_cols; eight += 8)
+      for (std::int64_t c = 0; c < Tile::cols; c += lanes) {
+        const F scale = F::load(encode + c);
+        Code packed(0);
+#pragma GCC unroll 8
+        for (int j = 7; j >= 0; --j)
+          packed = with_nibble(packed, D::element(F::load(tile.x[eight + j] + c), scale, tensor));
+        std::uint32_t words[lanes];
+        packed.store(words);
+        for (int i = 0; i < lanes; ++i) std::memcpy(lines.codes[c + i] + code_at + eight / 2, words + i, 4);
+      }
+  }
+
+  /// The rows after those that are being quantized.
+  template <class T>
+  static void prefetch_rows(const T* x, std::int64_t stride, int rows) {
+    for (int r = 0; r < rows; ++r) prefetch<Tile::cols / 16>(x + r * stride);
+  }
+
+  /// A strip of up to 64 columns, by 128 rows whose codes fill a line.
+  template <class D, class T>
+  static void quantize_transposed(const QuantizeTask& t) {
+    constexpr int height = D::info.block_cols;
+    constexpr std::int64_t line_rows = 128;
+    const auto tensor = D::tensor(F(t.amax), t.setting);
+    Tile tile;
+    Lines lines;
+    for (std::int64_t first = 0; first < t.rows; first += line_rows) {
+      const std::int64_t rows = t.rows - first < line_rows ? t.rows - first : line_rows;
+      for (std::int64_t r = 0; r < rows; r += height) {
+        tile.load(row<T>(t, first + r, 0), t.x_stride, rows - r, t.cols, height);
+        prefetch_rows(row<T>(t, first + r + height, 0), t.x_stride, height);
+        quantize_tile<D>(tile, tensor, lines, (first + r) / height, r / 2);
+      }
+      const std::int64_t bytes = (rows + height - 1) / height * (height / 2);
+      for (std::int64_t c = 0; c < t.cols; ++c) {
+        clear_pad<D>(lines.codes[c], rows);
+        std::memcpy(t.codes + c * t.codes_stride + first / 2, lines.codes[c],
+                    static_cast<std::size_t>(bytes));
+      }
+    }
+    const std::int64_t blocks = (t.rows + height - 1) / height;
+    for (std::int64_t c = 0; c < t.cols; ++c)
+      std::memcpy(t.scales + c * t.scales_stride, lines.scales[c], static_cast<std::size_t>(blocks));
+  }
+
   static float e4m3_value(std::uint8_t code) {
     const float magnitude = Lane<F>::e4m3_value(code & 0x7F);
     return code & 0x80 ? -magnitude : magnitude;
@@ -340,6 +456,12 @@ struct Engine {
       .amax_bits = {amax_bits<float>, amax_bits<Bf16>, amax_bits<Fp16>},
       .quantize = Dialects::table([]<class D>(D) -> std::array<void (*)(const QuantizeTask&), 3> {
         return {quantize<D, float>, quantize<D, Bf16>, quantize<D, Fp16>};
+      }),
+      .quantize_transposed = Dialects::table([]<class D>(D) -> std::array<void (*)(const QuantizeTask&), 3> {
+        if constexpr (D::info.element != Format::e2m1)
+          return {};
+        else
+          return {quantize_transposed<D, float>, quantize_transposed<D, Bf16>, quantize_transposed<D, Fp16>};
       }),
       .global = Dialects::table([]<class D>(D) { return global<D>; }),
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),

@@ -38,6 +38,10 @@ struct QuantizeTask {
   std::int64_t words_per_row;    ///< of the caller's random words
 };
 
+/// Rows (tokens) and columns (features) that one task of the transpose may span: a feature's block scales, and the
+/// codes of an eighth of them, fill a cache line.
+inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 64;
+
 /// One row.
 struct DequantizeTask {
   const std::uint8_t* codes;
@@ -55,6 +59,9 @@ struct Table {
   /// The largest |x| as bits of the storage type, sign cleared: larger than Inf's where there is a NaN.
   std::array<std::uint32_t (*)(const void* x, std::int64_t count), 3> amax_bits;
   std::array<std::array<void (*)(const QuantizeTask&), 3>, dialect_count> quantize;
+  /// The transpose, a row of codes and scales for each column of `x`, by blocks of one row: null where elements are
+  /// not E2M1. `rows` and `cols` are those of `x`.
+  std::array<std::array<void (*)(const QuantizeTask&), 3>, dialect_count> quantize_transposed;
   /// What a dialect keeps of a tensor's amax.
   std::array<float (*)(float amax, const Setting&), dialect_count> global;
   std::array<void (*)(const DequantizeTask&), dialect_count> dequantize;

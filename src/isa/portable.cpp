@@ -48,6 +48,7 @@ struct Codes {
   static Codes load(const std::uint32_t* codes) { return Codes(load_vector<Ints>(codes)); }
   static Codes load_bytes(const std::uint8_t* b) { return Codes(Ints{b[0], b[1], b[2], b[3]}); }
   using Pairs = void;  ///< elements are not split here
+  void store(std::uint32_t* out) const { std::memcpy(out, &v, sizeof v); }
   void store_bytes(std::uint8_t* out) const {
     const auto wide = __builtin_bit_cast(Longs, v);
     const Longs two = wide | wide >> 24;
@@ -139,6 +140,10 @@ Codes select(Mask m, Codes x, Codes y) { return Codes(blend(m.m, x.v, y.v)); }
 F32 min_num(F32 a, F32 bound) { return F32(least(a.v, bound.v)); }
 F32 min_nan(F32 a, F32 bound) { return F32(least(bound.v, a.v)); }
 F32 max_nan(F32 a, F32 bound) { return F32(greatest(bound.v, a.v)); }
+
+/// See avx2.cpp.
+F32 larger_pattern(F32 a, F32 b) { return F32(floats(greatest(ints(a.v), ints(b.v)))); }
+Codes with_nibble(Codes packed, Codes code) { return Codes(packed.v << 4 | (code.v & 15)); }
 
 F32 ftz(F32 a) {
   const Ints sign = ints(a.v) & static_cast<std::int32_t>(0x80000000);
