@@ -22,8 +22,12 @@ constexpr Kernels table(std::string_view name) {
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = cpu::hadamard,
-      .multiply = cpu::multiply,
-      .multiply_dense = cpu::multiply_dense,
+      .multiply = [](const BlockScaledTensor& a, const BlockScaledTensor& b,
+                     const Accumulation& acc) { return cpu::multiply(*Instructions(), a, b, acc); },
+      .multiply_dense =
+          [](MatrixView a, MatrixView b, const Accumulation& acc) {
+            return cpu::multiply_dense(*Instructions(), a, b, acc);
+          },
       .mma = cpu::mma,
   };
 }

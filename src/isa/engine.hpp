@@ -1,6 +1,7 @@
 #pragma once
 #include <cstring>
 
+#include "chains.hpp"
 #include "lanewise.hpp"
 
 /// The quantizer's inner loops, generic over F: `F::lanes` FP32 numbers with the primitives of
@@ -281,6 +282,8 @@ struct Engine {
       }),
       .global = Dialects::table([]<class D>(D) { return global<D>; }),
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
+      .product_chains = product_chains,
+      .group_chains = group_chains,
   };
 };
 

@@ -4,6 +4,8 @@
 
 #include <nvfp4/dialects/all.hpp>
 
+#include "../accumulator.hpp"
+
 /// What an instruction set must supply: the loops over a piece of a tensor. Everything that decides
 /// shapes, threads and dialects is above it, in src/quantize.cpp.
 namespace nvfp4::isa {
@@ -44,6 +46,37 @@ struct DequantizeTask {
   Setting setting;
 };
 
+/// A step of Accumulation that is cut towards zero and has no NaN and no infinity but what C overflowed to.
+struct AlignedStep {
+  cpu::Target target;
+  int fraction_bits, zero_exponent;
+  int left;  ///< fraction_bits less those of a product (or group): 0 or more
+};
+
+/// One row of `a` against `count` of `b`: products of `k` elements each, in steps of 4, 8, 16 or 32. fraction_bits is
+/// at most 25.
+struct ProductChains {
+  struct Rows {
+    const std::int16_t *significand, *exponent;
+  } a, b;
+  std::int64_t k, count;
+  int products;  ///< of a step
+  AlignedStep step;
+  std::uint32_t* codes;  ///< C, then D
+};
+
+/// The same of groups of 16 doubled E2M1 values, 4 or 6 a step.
+struct GroupChains {
+  struct Rows {
+    const std::int16_t *doubled, *scale, *exponent;
+    const std::uint64_t* nonzero;
+  } a, b;
+  std::int64_t groups, count;
+  int groups_a_step;
+  AlignedStep step;
+  std::uint32_t* codes;
+};
+
 constexpr std::size_t dialect_count = Dialects::infos.size();
 
 /// Indexed by Dtype and by index_of(dialect).
@@ -54,6 +87,8 @@ struct Table {
   /// What a dialect keeps of a tensor's amax.
   std::array<float (*)(float amax, const Setting&), dialect_count> global;
   std::array<void (*)(const DequantizeTask&), dialect_count> dequantize;
+  void (*product_chains)(const ProductChains&);
+  void (*group_chains)(const GroupChains&);
 };
 
 /// Null where the build or the machine has none.
