@@ -1,8 +1,10 @@
 #include "accumulate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <type_traits>
 
 #include <nvfp4/kernels.hpp>
 
@@ -75,17 +77,23 @@ constexpr std::int64_t tile = 16;
 
 /// All instructions of the outputs of row i and columns [first, first + n).
 template <class Instruction>
-void fill_row(const Instruction& x, std::int64_t i, std::int64_t first, std::int64_t n, float* out) {
-  if constexpr (std::is_same_v<Instruction, ValueInstruction>)
+void fill_row(const isa::Table& isa, const Instruction& x, std::int64_t i, std::int64_t first, std::int64_t n,
+              float* out) {
+  std::array<std::uint32_t, tile> codes{};
+  bool done = false;
+  if constexpr (std::is_same_v<Instruction, ValueInstruction>) {
     if (x.acc.sum == Summation::fp32_in_order) return fp32_chains(x.a, i, x.b, first, n, out);
+  } else {
+    done = run_chains(isa, x.a, i, x.b, first, n, x.acc, codes.data());
+  }
   for (std::int64_t j = 0; j < n; ++j) {
-    std::uint32_t c = 0;
-    for (std::int64_t s = 0; s < x.count(); ++s) c = x.step(i, first + j, s, c);
+    std::uint32_t& c = codes[static_cast<std::size_t>(j)];
+    for (std::int64_t s = 0; s < x.count() && !done; ++s) c = x.step(i, first + j, s, c);
     out[j] = value_of(c, x.acc);
   }
 }
 
-Matrix multiply(const CodeRows& a, const CodeRows& b, const Accumulation& acc) {
+Matrix multiply(const isa::Table& isa, const CodeRows& a, const CodeRows& b, const Accumulation& acc) {
   Matrix out(a.rows, b.rows);
   const std::int64_t bands = (a.rows + tile - 1) / tile, columns = (b.rows + tile - 1) / tile;
   const auto fill = [&](const auto& x) {
@@ -97,7 +105,7 @@ Matrix multiply(const CodeRows& a, const CodeRows& b, const Accumulation& acc) {
         const std::int64_t first = t % columns * tile, n = std::min(tile, b.rows - first);
         const std::int64_t end = std::min(a.rows, (t / columns + 1) * tile);
         for (std::int64_t i = t / columns * tile; i < end; ++i)
-          fill_row(x, i, first, n, out.f32() + i * b.rows + first);
+          fill_row(isa, x, i, first, n, out.f32() + i * b.rows + first);
       }
     }
   };
@@ -144,14 +152,15 @@ std::vector<std::uint64_t> mma_fp64(const MmaOperands& x, bool every_step) {
 
 }  // namespace
 
-Matrix multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc) {
+Matrix multiply(const isa::Table& isa, const BlockScaledTensor& a, const BlockScaledTensor& b,
+                const Accumulation& acc) {
   validate(acc, a, b);
-  return multiply(code_rows(a), code_rows(b), acc);
+  return multiply(isa, code_rows(a), code_rows(b), acc);
 }
 
-Matrix multiply_dense(MatrixView a, MatrixView b, const Accumulation& acc) {
+Matrix multiply_dense(const isa::Table& isa, MatrixView a, MatrixView b, const Accumulation& acc) {
   const std::optional<Format> format = dense_format(acc, a, b);
-  return multiply(code_rows(a, format, acc), code_rows(b, format, acc), acc);
+  return multiply(isa, code_rows(a, format, acc), code_rows(b, format, acc), acc);
 }
 
 std::vector<std::uint64_t> mma(const MmaOperands& x, const Accumulation& acc, bool every_step) {

@@ -5,7 +5,8 @@
 
 #include <nvfp4/accumulation.hpp>
 
-/// The accumulator's codes: FP32, or FP16 in the low half of a word.
+/// The accumulator's codes: FP32, or FP16 in the low half of a word. Files of several instruction sets include this, so
+/// its functions stand in each file's own namespace.
 namespace nvfp4::cpu {
 
 struct Target {
@@ -28,6 +29,8 @@ struct Accumulator {
   int exponent;
   bool is_special;  ///< infinity or NaN
 };
+
+namespace {
 
 inline Accumulator unpack(std::uint32_t code, const Target& t) {
   const std::uint32_t hidden = 1u << t.mantissa_bits, magnitude = code & (t.sign - 1);
@@ -60,6 +63,8 @@ inline std::uint32_t finish(std::int64_t sum, int unit, const Target& t) {
   return sum < 0 && bits != 0 ? bits | t.sign : bits;
 }
 
+}  // namespace
+
 /// What the specials of a step come to.
 struct Specials {
   bool nan = false, plus = false, minus = false;
@@ -73,6 +78,8 @@ struct Specials {
     return nan || (plus && minus) ? t.nan : plus ? t.infinity : t.infinity | t.sign;
   }
 };
+
+namespace {
 
 /// c + d, each an accumulator's code, in one rounding. Beyond 38 binades apart the smaller moves at most the last
 /// bit of an integer that is cut or rounded far above it, so one unit stands for it.
@@ -91,4 +98,5 @@ inline std::uint32_t add(std::uint32_t c, std::uint32_t d, const Target& t) {
   return finish(sum, high.exponent - std::min(apart, most) - t.mantissa_bits, t);
 }
 
+}  // namespace
 }  // namespace nvfp4::cpu

@@ -32,6 +32,14 @@ std::int64_t place(std::int64_t k, const Accumulation& acc) {
   return k - l + (l % 4 >= 2 ? acc.k / 2 : 0) + l / 4 * 2 + l % 2;
 }
 
+/// Rows without a special step.
+std::vector<std::uint8_t> finite_rows(const std::vector<std::uint8_t>& special, std::int64_t rows) {
+  std::vector<std::uint8_t> finite(static_cast<std::size_t>(rows), 1);
+  for (std::size_t s = 0; s < special.size(); ++s)
+    if (special[s]) finite[s / (special.size() / finite.size())] = 0;
+  return finite;
+}
+
 }  // namespace
 
 ProductRows::ProductRows(const CodeRows& x, std::int64_t padded_k, const Accumulation& acc)
@@ -57,6 +65,7 @@ ProductRows::ProductRows(const CodeRows& x, std::int64_t padded_k, const Accumul
       special[at / static_cast<std::size_t>(step)] |= kind[at] & (is_infinite | is_nan);
     }
   }
+  finite = finite_rows(special, x.rows);
 }
 
 GroupRows::GroupRows(const CodeRows& x, std::int64_t padded_k, const Accumulation& acc)
@@ -88,6 +97,7 @@ GroupRows::GroupRows(const CodeRows& x, std::int64_t padded_k, const Accumulatio
       special[at / static_cast<std::size_t>(step)] |= s.kind;
     }
   }
+  finite = finite_rows(special, x.rows);
 }
 
 namespace {
@@ -207,6 +217,56 @@ std::uint32_t AlignedChain<Rows>::step(std::int64_t s, std::uint32_t code) const
   const Sum sum = sum_terms(a, at_a, b, at_b, c, t.mantissa_bits, acc);
   if (acc.minus_zero && sum.value == 0 && code == t.sign && all_minus_zero(a, at_a, b, at_b)) return t.sign;
   return finish(sum.value, sum.unit, t);
+}
+
+namespace {
+
+bool is_plain(const Accumulation& acc) {
+  return acc.align_rounding == AlignRounding::toward_zero && acc.zero_rule == ZeroRule::zero_products &&
+         acc.c_in_sum && !acc.minus_zero;
+}
+
+template <class Rows>
+bool are_finite(const Rows& a, std::int64_t i, const Rows& b, std::int64_t first, std::int64_t count) {
+  const auto begin = b.finite.begin() + first;
+  return a.finite[static_cast<std::size_t>(i)] &&
+         std::all_of(begin, begin + count, [](std::uint8_t f) { return f; });
+}
+
+template <class Rows>
+isa::AlignedStep aligned_step(const Rows& a, const Rows& b, const Accumulation& acc) {
+  return {target(acc.out), acc.fraction_bits, acc.zero_exponent,
+          acc.fraction_bits - a.fraction_bits - b.fraction_bits};
+}
+
+}  // namespace
+
+bool run_chains(const isa::Table& isa, const ProductRows& a, std::int64_t i, const ProductRows& b,
+                std::int64_t first, std::int64_t count, const Accumulation& acc, std::uint32_t* codes) {
+  const auto of = [](const ProductRows& x, std::int64_t row) {
+    return isa::ProductChains::Rows{x.significand.data() + row * x.k, x.exponent.data() + row * x.k};
+  };
+  const isa::AlignedStep step = aligned_step(a, b, acc);
+  const bool length = acc.step == 4 || acc.step == 8 || acc.step == 16 || acc.step == 32;
+  if (!is_plain(acc) || !length || step.left < 0 || acc.fraction_bits > 25 ||
+      !are_finite(a, i, b, first, count))
+    return false;
+  isa.product_chains({of(a, i), of(b, first), a.k, count, acc.step, step, codes});
+  return true;
+}
+
+bool run_chains(const isa::Table& isa, const GroupRows& a, std::int64_t i, const GroupRows& b,
+                std::int64_t first, std::int64_t count, const Accumulation& acc, std::uint32_t* codes) {
+  const std::int64_t groups = a.k / a.group;
+  const auto of = [&](const GroupRows& x, std::int64_t row) {
+    return isa::GroupChains::Rows{x.doubled.data() + row * x.k, x.scale.data() + row * groups,
+                                  x.exponent.data() + row * groups, x.nonzero.data() + row * groups};
+  };
+  const isa::AlignedStep step = aligned_step(a, b, acc);
+  const bool length = acc.group == 16 && (acc.step == 64 || acc.step == 96);
+  if (!is_plain(acc) || !length || step.left < 0 || !are_finite(a, i, b, first, count)) return false;
+  isa.group_chains({of(a, i), of(b, first), groups, count, acc.step / 16, step, codes});
+  return true;
 }
 
 template struct AlignedChain<ProductRows>;

@@ -4,6 +4,7 @@
 
 #include "accumulator.hpp"
 #include "code_rows.hpp"
+#include "isa/isa.hpp"
 
 /// Operands of Summation::aligned, taken apart once, and what one step makes of them.
 namespace nvfp4::cpu {
@@ -33,6 +34,7 @@ struct ProductRows {
   std::vector<std::int16_t> significand, exponent;
   std::vector<std::uint8_t> kind;     ///< is_infinite | is_nan | is_negative
   std::vector<std::uint8_t> special;  ///< a step's kinds, or-ed
+  std::vector<std::uint8_t> finite;   ///< a row: whether no step is special
   static constexpr std::uint8_t is_infinite = 1, is_nan = 2, is_negative = 4;
 };
 
@@ -46,6 +48,7 @@ struct GroupRows {
   std::vector<std::uint64_t> nonzero, negative;  ///< a bit an element; none is nonzero under a zero scale
   std::vector<std::int16_t> scale, exponent;     ///< a group
   std::vector<std::uint8_t> special;             ///< a step: whether a scale is NaN
+  std::vector<std::uint8_t> finite;              ///< a row: whether no step is special
 };
 
 /// One chain of aligned steps over a row of each.
@@ -58,6 +61,13 @@ struct AlignedChain {
   /// The accumulator after step s, from code c.
   std::uint32_t step(std::int64_t s, std::uint32_t c) const;
 };
+
+/// Row i of a against `count` rows of b from `first`, all steps, from and to `codes`. False, with nothing done, where
+/// the loops of an instruction set do not cover this model or these numbers.
+bool run_chains(const isa::Table&, const ProductRows& a, std::int64_t i, const ProductRows& b,
+                std::int64_t first, std::int64_t count, const Accumulation&, std::uint32_t* codes);
+bool run_chains(const isa::Table&, const GroupRows& a, std::int64_t i, const GroupRows& b, std::int64_t first,
+                std::int64_t count, const Accumulation&, std::uint32_t* codes);
 
 extern template struct AlignedChain<ProductRows>;
 extern template struct AlignedChain<GroupRows>;

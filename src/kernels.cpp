@@ -36,8 +36,12 @@ constexpr Kernels table(std::string_view name) {
             const auto count = static_cast<std::int64_t>(words.size() / 4);
             Instructions()->random_words(bits, row, first_block, count, words.data());
           },
-      .multiply = cpu::multiply,
-      .multiply_dense = cpu::multiply_dense,
+      .multiply = [](const BlockScaledTensor& a, const BlockScaledTensor& b,
+                     const Accumulation& acc) { return cpu::multiply(*Instructions(), a, b, acc); },
+      .multiply_dense =
+          [](MatrixView a, MatrixView b, const Accumulation& acc) {
+            return cpu::multiply_dense(*Instructions(), a, b, acc);
+          },
       .mma = cpu::mma,
   };
 }

@@ -134,7 +134,7 @@ void keep_global(const isa::Table& isa, BlockScaledTensor& out, std::span<const 
 /// What the kernels of the transpose know. Everything else is quantized as a transposed matrix.
 bool is_column_wise(const QuantizeSpec& spec) {
   return spec.dialect->element == Format::e2m1 && spec.block.rows == 1 &&
-         spec.tensor_scale == TensorScale::tensor;
+         spec.tensor_scale == TensorScale::tensor && !spec.stochastic;
 }
 
 /// A task of the transpose: those of the same rows follow each other.

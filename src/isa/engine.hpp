@@ -2,6 +2,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "chains.hpp"
 #include "lanewise.hpp"
 #include "philox.hpp"
 
@@ -466,6 +467,8 @@ struct Engine {
       .global = Dialects::table([]<class D>(D) { return global<D>; }),
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
       .random_words = philox_blocks<F>,
+      .product_chains = product_chains,
+      .group_chains = group_chains,
   };
 };
 

@@ -5,6 +5,8 @@
 #include <nvfp4/dialects/all.hpp>
 #include <nvfp4/random.hpp>
 
+#include "../accumulator.hpp"
+
 /// What an instruction set must supply: the loops over a piece of a tensor. Everything that decides
 /// shapes, threads and dialects is above it, in src/quantize.cpp.
 namespace nvfp4::isa {
@@ -52,6 +54,37 @@ struct DequantizeTask {
   Setting setting;
 };
 
+/// A step of Accumulation that is cut towards zero and has no NaN and no infinity but what C overflowed to.
+struct AlignedStep {
+  cpu::Target target;
+  int fraction_bits, zero_exponent;
+  int left;  ///< fraction_bits less those of a product (or group): 0 or more
+};
+
+/// One row of `a` against `count` of `b`: products of `k` elements each, in steps of 4, 8, 16 or 32. fraction_bits is
+/// at most 25.
+struct ProductChains {
+  struct Rows {
+    const std::int16_t *significand, *exponent;
+  } a, b;
+  std::int64_t k, count;
+  int products;  ///< of a step
+  AlignedStep step;
+  std::uint32_t* codes;  ///< C, then D
+};
+
+/// The same of groups of 16 doubled E2M1 values, 4 or 6 a step.
+struct GroupChains {
+  struct Rows {
+    const std::int16_t *doubled, *scale, *exponent;
+    const std::uint64_t* nonzero;
+  } a, b;
+  std::int64_t groups, count;
+  int groups_a_step;
+  AlignedStep step;
+  std::uint32_t* codes;
+};
+
 constexpr std::size_t dialect_count = Dialects::infos.size();
 
 /// Indexed by Dtype and by index_of(dialect).
@@ -68,6 +101,8 @@ struct Table {
   /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b) for b < count.
   void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block, std::int64_t count,
                        std::uint32_t* words);
+  void (*product_chains)(const ProductChains&);
+  void (*group_chains)(const GroupChains&);
 };
 
 /// Null where the build or the machine has none.
