@@ -9,6 +9,7 @@
 #include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
 
+#include "random_story.hpp"
 #include "same.hpp"
 #include "stored_code.hpp"
 
@@ -191,7 +192,7 @@ bool is_tie(float x, int code, int other, float value_of_one) {
 }
 
 Cause ties(const Pair& p) {
-  if (p.codes_equal() || !p.scales_equal()) return {};
+  if (p.codes_equal() || !p.scales_equal() || p.expected.spec.stochastic) return {};
   const auto neighbours = [](std::int64_t, std::int64_t, int e, int a) {
     return (e & 8) == (a & 8) && std::abs((e & 7) - (a & 7)) == 1;
   };
@@ -215,6 +216,12 @@ Cause ties(const Pair& p) {
   return Diagnosis{"ties_only",
                    "every differing element lies half way between the two codes to within a few FP32 "
                    "roundings: another order of operations (division, reciprocal)"};
+}
+
+Cause random_bits(const Pair& p) {
+  if (p.codes_equal()) return {};
+  const auto text = random_story(p.expected, p.actual, p.input);
+  return text ? Cause{{"random_stream", *text}} : Cause{};
 }
 
 // Of everything.
@@ -294,7 +301,8 @@ std::vector<Diagnosis> diagnose(const BlockScaledTensor& expected, const StoredT
     const bool globals = p.globals_equal() || add(global(p));
     explained = codes && scales && globals;
     if (p.globals_equal() && p.packed() && !explained)
-      for (const auto& joint : {padding, minus_zero, inert, zero_blocks, ties}) explained |= add(joint(p));
+      for (const auto& joint : {padding, minus_zero, inert, zero_blocks, random_bits, ties})
+        explained |= add(joint(p));
   }
   // Another dialect says more than what it does to an array, ties and the form of its global above all.
   const bool says_enough = explained && causes.front().code != "ties_only" && p.same_record();

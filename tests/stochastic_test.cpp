@@ -271,3 +271,34 @@ TEST_CASE("stochastic: dialects without it refuse it, and shards start at blocks
   CHECK_THROWS_AS(validate(stochastic_spec(dialects::te::info, {.random = {.col = 8}})),
                   std::invalid_argument);
 }
+
+TEST_CASE("stochastic: a diagnosis names the random bits that were taken instead") {
+  const Case c = make_cases("random", Dtype::fp32, 3)[0];
+  const MatrixView x = c.input.view();
+  const Stochastic right{.random = {.seed = 7, .stream = 2}};
+  const auto by = [&](std::optional<Stochastic> s) {
+    QuantizeSpec spec = default_spec(dialects::te::info);
+    spec.stochastic = s;
+    return cpu_kernels().quantize(x, spec, {});
+  };
+  const BlockScaledTensor expected = by(right);
+  const auto told = [&](std::optional<Stochastic> s, MatrixView input) {
+    const auto causes = diagnose(expected, {by(s)}, input);
+    REQUIRE(causes.size() == 1);
+    CHECK(causes[0].code == "random_stream");
+    return causes[0].text.substr(causes[0].text.rfind(':') + 2);
+  };
+  Stochastic wrong = right;
+  wrong.map = ByteMap::te;
+  CHECK(told(wrong, x) == "other random bits, byte map te");
+  wrong = right;
+  wrong.random.stream = 3;
+  CHECK(told(wrong, x) == "other random bits, stream 3");
+  CHECK(told(wrong, {}) == "other random bits");
+  wrong = right;
+  wrong.random.col = 32;
+  CHECK(told(wrong, x) == "other random bits, shifted by 2 blocks");
+  wrong.random.seed = 8;
+  CHECK(told(wrong, x) == "other random bits");
+  CHECK(told(std::nullopt, x) == "other random bits, they were rounded to nearest");
+}

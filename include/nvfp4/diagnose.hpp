@@ -10,7 +10,7 @@
 namespace nvfp4 {
 
 /// Why two results differ. Codes: swapped_nibbles, scale_layout, global_inverted, padding_only, inert_codes,
-/// minus_zero, zero_blocks, ties_only, other_dialect, other_block, transposed.
+/// minus_zero, zero_blocks, random_stream, ties_only, other_dialect, other_block, transposed.
 struct Diagnosis {
   std::string code, text;
 };

@@ -42,14 +42,16 @@ Verification verify(const Options& o) {
   const std::vector<Layer> layers = layers_of(o.device);
   Verification v{.full = o.level == "full", .seed = o.seed};
   Progress progress("verify");
-  const auto total = static_cast<std::int64_t>(all_dialects().size() + 1);
+  const auto total = static_cast<std::int64_t>(all_dialects().size() + 2);
   std::int64_t done = 0;
   for (const Dialect* dialect : all_dialects()) {
     progress.show(done++, total, dialect->name);
     verify_dialect(*dialect, layers, v);
   }
-  progress.show(done, total, "formats");
+  progress.show(done++, total, "formats");
   verify_formats(layers, v);
+  progress.show(done, total, "training");
+  verify_training(layers, v);
   return v;
 }
 

@@ -35,9 +35,9 @@ struct QuantizeTask {
   std::uint8_t* scales;  ///< a byte a block, `scales_stride` apart
   std::int64_t scales_stride;
   Setting setting;
-  const Stochastic* stochastic;  ///< null: elements round as the dialect says
-  std::int64_t row, block;       ///< where the first block stands in the matrix, for its random bits
-  std::int64_t words_per_row;    ///< of the caller's random words
+  const Stochastic* stochastic = nullptr;  ///< null: elements round as the dialect says
+  std::int64_t row = 0, block = 0;  ///< where the first block stands in the matrix, for its random bits
+  std::int64_t words_per_row = 0;   ///< of the caller's random words
 };
 
 /// Rows (tokens) and columns (features) that one task of the transpose may span: a feature's block scales, and the
