@@ -24,7 +24,7 @@ constexpr Kernels table(std::string_view name) {
             return cpu::quantize_transposed(*Instructions(), x, spec, std::move(reuse));
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
-      .hadamard = cpu::hadamard,
+      .hadamard = [](MatrixView x, const Hadamard& h) { return cpu::hadamard(*Instructions(), x, h); },
   };
 }
 

@@ -35,8 +35,8 @@ struct QuantizeTask {
 };
 
 /// Rows (tokens) and columns (features) that one task of the transpose may span: a feature's block scales, and the
-/// codes of an eighth of them, fill a cache line.
-inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 64;
+/// codes of an eighth of them, fill a cache line, and so many features' lines stay in L2.
+inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 256;
 
 /// One row.
 struct DequantizeTask {
@@ -47,6 +47,19 @@ struct DequantizeTask {
   float* out;
   Setting setting;
 };
+
+/// Groups of 16, one a column, of up to `hadamard_cols` columns.
+struct HadamardTask {
+  const void* x;  ///< first of 16 rows, `x_stride` elements apart
+  std::int64_t x_stride;
+  std::int64_t cols;
+  void* out;  ///< of x's type, or FP32 where `rounded` is false
+  std::int64_t out_stride;
+  const float (*entries)[16];  ///< entries[k][j]: diag(sign) H c, whose c is 1/4
+  bool fma_chain;              ///< else one step of a tensor core
+  bool rounded;
+};
+inline constexpr std::int64_t hadamard_cols = 64;
 
 constexpr std::size_t dialect_count = Dialects::infos.size();
 
@@ -61,6 +74,8 @@ struct Table {
   /// What a dialect keeps of a tensor's amax.
   std::array<float (*)(float amax, const Setting&), dialect_count> global;
   std::array<void (*)(const DequantizeTask&), dialect_count> dequantize;
+  /// False where these numbers (or this machine) need another way; `out` is then in no state. Null for FP16.
+  std::array<bool (*)(const HadamardTask&), 3> hadamard;
 };
 
 /// Null where the build or the machine has none.
