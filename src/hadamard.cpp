@@ -181,11 +181,6 @@ struct Group {
   std::int64_t first, stride;
 };
 
-Group group_of(MatrixView x, const Hadamard& h, std::int64_t index) {
-  if (h.along == Along::row) return {index * h.size, 1};
-  return {index / x.cols * h.size * x.cols + index % x.cols, x.cols};
-}
-
 void load(MatrixView x, Group group, std::span<float> values) {
   std::array<std::uint32_t, 128> codes;
   for (std::size_t k = 0; k < values.size(); ++k) {
@@ -223,18 +218,98 @@ void transform(MatrixView x, const Hadamard& h, const Entries& entries, Group gr
   store({sums.data(), values.size()}, out, group);
 }
 
+/// The matrix at work: groups side by side, along tokens by columns and along rows by rows.
+struct Work {
+  MatrixView x;
+  const Hadamard& h;
+  const isa::Table& isa;
+  Matrix& out;
+  Entries entries{sign_words(h), hadamard_entry(h.size, x.dtype)};
+  float matrix[16][16] = {};  ///< entries, where the size is 16
+
+  Work(MatrixView x, const Hadamard& h, const isa::Table& isa, Matrix& out) : x(x), h(h), isa(isa), out(out) {
+    for (int k = 0; k < 16; ++k)
+      for (int j = 0; j < 16; ++j) matrix[k][j] = entries(static_cast<std::size_t>(k), j);
+  }
+
+  bool by_row() const { return h.along == Along::row; }
+  std::int64_t side_by_side() const { return by_row() ? x.rows : x.cols; }
+  std::int64_t strips() const { return (side_by_side() + isa::hadamard_cols - 1) / isa::hadamard_cols; }
+  std::int64_t tasks() const { return strips() * ((by_row() ? x.cols : x.rows) / h.size); }
+
+  /// The first of up to 64 groups.
+  struct Strip {
+    std::int64_t first, groups;
+  };
+  Strip strip(std::int64_t index) const {
+    const std::int64_t across = index % strips() * isa::hadamard_cols, along = index / strips() * h.size;
+    return {by_row() ? across * x.cols + along : along * x.cols + across,
+            std::min(isa::hadamard_cols, side_by_side() - across)};
+  }
+};
+
+/// Only sizes of 16 have kernels, and only of sums in FP32 or BF16.
+bool by_kernel(const Work& w, const void* x, std::int64_t stride, void* out, std::int64_t cols) {
+  const auto kernel = w.isa.hadamard[static_cast<int>(w.x.dtype)];
+  return kernel && w.h.size == 16 && w.h.sum != HadamardSum::exact &&
+         kernel({.x = x,
+                 .x_stride = stride,
+                 .cols = cols,
+                 .out = out,
+                 .out_stride = stride,
+                 .entries = w.matrix,
+                 .fma_chain = w.h.sum == HadamardSum::fma_chain,
+                 .rounded = w.h.rounded});
+}
+
+/// 16 columns of up to 64 rows, turned: the kernels want a group in a column.
+template <class In, class Out>
+bool turned(const Work& w, Work::Strip strip) {
+  In in[16][isa::hadamard_cols];
+  Out out[16][isa::hadamard_cols];
+  const In* from = static_cast<const In*>(w.x.data) + strip.first;
+  Out* to = reinterpret_cast<Out*>(w.out.bytes.data()) + strip.first;
+  for (std::int64_t i = 0; i < strip.groups; ++i)
+    for (int k = 0; k < 16; ++k) in[k][i] = from[i * w.x.cols + k];
+  if (!by_kernel(w, in, isa::hadamard_cols, out, strip.groups)) return false;
+  for (std::int64_t i = 0; i < strip.groups; ++i)
+    for (int k = 0; k < 16; ++k) to[i * w.x.cols + k] = out[k][i];
+  return true;
+}
+
+bool fast(const Work& w, Work::Strip strip) {
+  if (!w.by_row()) {
+    const auto at = [&](const std::byte* data, Dtype dtype) {
+      return data + strip.first * static_cast<std::int64_t>(size_of(dtype));
+    };
+    return by_kernel(w, at(static_cast<const std::byte*>(w.x.data), w.x.dtype), w.x.cols,
+                     const_cast<std::byte*>(at(w.out.bytes.data(), w.out.dtype)), strip.groups);
+  }
+  if (w.h.size != 16) return false;
+  if (w.x.dtype == Dtype::fp32) return turned<std::uint32_t, std::uint32_t>(w, strip);
+  return w.h.rounded ? turned<std::uint16_t, std::uint16_t>(w, strip)
+                     : turned<std::uint16_t, std::uint32_t>(w, strip);
+}
+
+void run(const Work& w, Work::Strip strip) {
+  if (fast(w, strip)) return;
+  for (std::int64_t g = 0; g < strip.groups; ++g)
+    transform(w.x, w.h, w.entries,
+              w.by_row() ? Group{strip.first + g * w.x.cols, 1} : Group{strip.first + g, w.x.cols}, w.out);
+}
+
 }  // namespace
 
-Matrix hadamard(MatrixView x, const Hadamard& h) {
+Matrix hadamard(const isa::Table& isa, MatrixView x, const Hadamard& h) {
   validate(h, x.rows, x.cols);
   Matrix out(x.rows, x.cols, h.rounded ? x.dtype : Dtype::fp32);
-  const Entries entries{sign_words(h), hadamard_entry(h.size, x.dtype)};
-  const std::int64_t groups = x.rows * x.cols / h.size;
+  const Work work(x, h, isa, out);
+  const std::int64_t tasks = work.tasks();
 #pragma omp parallel num_threads(threads())
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)
-    for (std::int64_t g = 0; g < groups; ++g) transform(x, h, entries, group_of(x, h, g), out);
+    for (std::int64_t i = 0; i < tasks; ++i) run(work, work.strip(i));
   }
   return out;
 }

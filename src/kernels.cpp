@@ -28,7 +28,7 @@ constexpr Kernels table(std::string_view name) {
             return cpu::quantize_transposed(*Instructions(), x, spec, std::move(reuse));
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
-      .hadamard = cpu::hadamard,
+      .hadamard = [](MatrixView x, const Hadamard& h) { return cpu::hadamard(*Instructions(), x, h); },
       .scale_output = cpu::scale_output,
       .random_words =
           [](const RandomBits& bits, std::int64_t row, std::int64_t first_block,

@@ -362,3 +362,31 @@ TEST_CASE("hadamard: a chain's sum so far takes part in the alignment") {
   CHECK(first(1) == 0);               // of 2^24 + 1 the sum's own truncation leaves 2^24
   CHECK(first(-0x1p-1f) == -0.125f);  // 2^24 - 0.5 is cut to the FP32 number below it, 2^24 - 1
 }
+
+/// Whole strips of columns and a ragged one, in ranges of binades that cut and round terms, and beyond the kernels':
+/// what FP32's normal range does not hold, Inf and NaN.
+TEST_CASE("hadamard: the kernels of size 16 as the reference") {
+  struct Range {
+    std::uint32_t lowest, spread, special_every;
+  };
+  constexpr Range ranges[] = {{120, 6, 0}, {100, 26, 0}, {90, 60, 0}, {0, 60, 0}, {200, 55, 0}, {120, 30, 200}};
+  for (const auto& [lowest, spread, special_every] : ranges)
+    for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
+      Matrix x(32, 80, dtype);
+      for (std::int64_t i = 0; i < x.rows * x.cols; ++i) {
+        const auto w = philox4x32({static_cast<std::uint32_t>(i), lowest, spread, 0}, {3, 3});
+        std::uint32_t bits = (w[0] & 0x807FFFFF) | (lowest + w[1] % spread) << 23;
+        if (special_every && w[2] % special_every == 0) bits = w[3] % 3 ? bits | 0x7F800000 : bits & 0x80000000;
+        if (dtype == Dtype::fp32)
+          x.f32()[i] = std::bit_cast<float>(bits);
+        else
+          x.u16()[i] = static_cast<std::uint16_t>(bits >> 16);
+      }
+      CAPTURE(lowest);
+      CAPTURE(spread);
+      for (const HadamardSum sum : {HadamardSum::fma_chain, HadamardSum::tensor_core})
+        for (const Along along : {Along::row, Along::tokens})
+          for (const bool rounded : {true, false})
+            check_layers(x, {.sum = sum, .rounded = rounded, .along = along});
+    }
+}

@@ -72,7 +72,10 @@ struct F32 {
 
   explicit F32(float x) : v(_mm256_set1_ps(x)) {}
   explicit F32(__m256 v) : v(v) {}
+  static constexpr bool fuses = true;  ///< has multiply_add of one rounding
   void store(float* out) const { _mm256_storeu_ps(out, v); }
+  void narrow(float* out) const { store(out); }
+  void narrow(Bf16* out) const;
 
   static F32 load(const float* x) { return F32(_mm256_loadu_ps(x)); }
   static F32 load(const Bf16* x) {
@@ -176,6 +179,28 @@ F32 to_bf16(F32 a) {
   const __m256 rounded =
       _mm256_castsi256_ps(_mm256_and_si256(sum, _mm256_set1_epi32(static_cast<int>(0xFFFF0000))));
   return select(is_nan(a), F32(__builtin_nanf("")), F32(rounded));
+}
+
+void F32::narrow(Bf16* out) const {
+  const __m256i upper = _mm256_srli_epi32(_mm256_castps_si256(to_bf16(*this).v), 16);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1)));
+}
+
+Codes operator+(Codes a, Codes b) { return Codes(_mm256_add_epi32(a.v, b.v)); }
+Codes operator-(Codes a, Codes b) { return Codes(_mm256_sub_epi32(a.v, b.v)); }
+F32 multiply_add(F32 a, F32 b, F32 c) { return F32(_mm256_fmadd_ps(a.v, b.v, c.v)); }
+
+/// The power of two at or below a > 0, of normal numbers.
+F32 binade(F32 a) { return F32(_mm256_and_ps(a.v, _mm256_set1_ps(__builtin_inff()))); }
+Codes cut_to_integer(F32 a) { return Codes(_mm256_cvttps_epi32(a.v)); }
+
+/// The FP32 numbers next to integers below 2^31, towards zero: one pattern less where RNE went away from it.
+F32 toward_zero(Codes n) {
+  const __m256 nearest = _mm256_cvtepi32_ps(n.v);
+  const __m256i back = _mm256_cvttps_epi32(nearest);
+  const __m256i beyond = _mm256_cmpgt_epi32(_mm256_abs_epi32(back), _mm256_abs_epi32(n.v));
+  return F32(_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(nearest), beyond)));
 }
 
 Codes negative(F32 y) {

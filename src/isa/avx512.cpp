@@ -69,7 +69,10 @@ struct F32 {
 
   explicit F32(float x) : v(_mm512_set1_ps(x)) {}
   explicit F32(__m512 v) : v(v) {}
+  static constexpr bool fuses = true;  ///< has multiply_add of one rounding
   void store(float* out) const { _mm512_storeu_ps(out, v); }
+  void narrow(float* out) const { store(out); }
+  void narrow(Bf16* out) const;
 
   static F32 load(const float* x) { return F32(_mm512_loadu_ps(x)); }
   static F32 load(const Bf16* x) {
@@ -167,6 +170,22 @@ F32 to_bf16(F32 a) {
   const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
   const __m512i rounded = _mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)));
   return select(is_nan(a), F32(__builtin_nanf("")), F32(_mm512_castsi512_ps(rounded)));
+}
+
+void F32::narrow(Bf16* out) const {
+  const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(to_bf16(*this).v), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(upper));
+}
+
+Codes operator+(Codes a, Codes b) { return Codes(_mm512_add_epi32(a.v, b.v)); }
+Codes operator-(Codes a, Codes b) { return Codes(_mm512_sub_epi32(a.v, b.v)); }
+F32 multiply_add(F32 a, F32 b, F32 c) { return F32(_mm512_fmadd_ps(a.v, b.v, c.v)); }
+
+/// See avx2.cpp.
+F32 binade(F32 a) { return F32(_mm512_and_ps(a.v, _mm512_set1_ps(__builtin_inff()))); }
+Codes cut_to_integer(F32 a) { return Codes(_mm512_cvttps_epi32(a.v)); }
+F32 toward_zero(Codes n) {
+  return F32(_mm512_cvt_roundepi32_ps(n.v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
 }
 
 Codes negative(F32 y) {

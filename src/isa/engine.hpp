@@ -297,7 +297,7 @@ struct Engine {
   /// Some rows of a strip of columns as FP32, lane = column: 16 rows at a power of two of bytes apart would not stay
   /// in L1.
   struct Tile {
-    static constexpr std::int64_t cols = transposed_cols;
+    static constexpr std::int64_t cols = 64;
     alignas(64) float x[32][cols];
 
     template <class T>
@@ -347,22 +347,26 @@ struct Engine {
       return D::block(largest, tensor);
   }
 
-  /// What a strip's columns have so far, a cache line each.
+  /// What the columns have so far, a cache line each.
   struct Lines {
-    alignas(64) std::uint8_t codes[Tile::cols][64], scales[Tile::cols][64];
+    alignas(64) std::uint8_t codes[transposed_cols][64], scales[transposed_cols][64];
   };
 
-  /// One block of every column, `at` blocks into the lines. Scales before codes, as in whole_groups.
+  /// Where in the lines a block belongs.
+  struct Place {
+    std::int64_t col, code_at, scale_at;
+  };
+
+  /// One block of every column of a tile. Scales before codes, as in whole_groups.
   template <class D, class Tensor>
-  static void quantize_tile(const Tile& tile, const Tensor& tensor, Lines& lines, std::int64_t scale_at,
-                            std::int64_t code_at) {
+  static void quantize_tile(const Tile& tile, const Tensor& tensor, Lines& lines, const Place& place) {
     float encode[Tile::cols];
     for (std::int64_t c = 0; c < Tile::cols; c += lanes) {
       const auto scale = column_scale<D>(tile, c, tensor);
       scale.encode.store(encode + c);
       std::uint8_t bytes[lanes];
       scale.code.store_bytes(bytes);
-      for (int i = 0; i < lanes; ++i) lines.scales[c + i][scale_at] = bytes[i];
+      for (int i = 0; i < lanes; ++i) lines.scales[place.col + c + i][place.scale_at] = bytes[i];
     }
     for (int eight = 0; eight < D::info.block_cols; eight += 8)
       for (std::int64_t c = 0; c < Tile::cols; c += lanes) {
@@ -373,31 +377,34 @@ struct Engine {
           packed = with_nibble(packed, D::element(F::load(tile.x[eight + j] + c), scale, tensor));
         std::uint32_t words[lanes];
         packed.store(words);
-        for (int i = 0; i < lanes; ++i) std::memcpy(lines.codes[c + i] + code_at + eight / 2, words + i, 4);
+        for (int i = 0; i < lanes; ++i)
+          std::memcpy(lines.codes[place.col + c + i] + place.code_at + eight / 2, words + i, 4);
       }
   }
 
-  /// The rows after those that are being quantized.
-  template <class T>
-  static void prefetch_rows(const T* x, std::int64_t stride, int rows) {
-    for (int r = 0; r < rows; ++r) prefetch<Tile::cols / 16>(x + r * stride);
+  /// One block of every column, by tiles, from row `first`; the rows below it are asked for.
+  template <class D, class T, class Tensor>
+  static void quantize_block_row(const QuantizeTask& t, std::int64_t first, const Tensor& tensor,
+                                 Lines& lines) {
+    constexpr int height = D::info.block_cols;
+    Tile tile;
+    for (std::int64_t col = 0; col < t.cols; col += Tile::cols) {
+      const std::int64_t cols = t.cols - col < Tile::cols ? t.cols - col : Tile::cols;
+      tile.load(row<T>(t, first, col), t.x_stride, t.rows - first, cols, height);
+      for (int r = 0; r < height; ++r) prefetch<Tile::cols / 16>(row<T>(t, first + height + r, col));
+      quantize_tile<D>(tile, tensor, lines, {col, first % 128 / 2, first / height});
+    }
   }
 
-  /// A strip of up to 64 columns, by 128 rows whose codes fill a line.
+  /// Up to 256 columns. The codes of 128 rows fill a line.
   template <class D, class T>
   static void quantize_transposed(const QuantizeTask& t) {
-    constexpr int height = D::info.block_cols;
-    constexpr std::int64_t line_rows = 128;
+    constexpr std::int64_t height = D::info.block_cols;
     const auto tensor = D::tensor(F(t.amax), t.setting);
-    Tile tile;
     Lines lines;
-    for (std::int64_t first = 0; first < t.rows; first += line_rows) {
-      const std::int64_t rows = t.rows - first < line_rows ? t.rows - first : line_rows;
-      for (std::int64_t r = 0; r < rows; r += height) {
-        tile.load(row<T>(t, first + r, 0), t.x_stride, rows - r, t.cols, height);
-        prefetch_rows(row<T>(t, first + r + height, 0), t.x_stride, height);
-        quantize_tile<D>(tile, tensor, lines, (first + r) / height, r / 2);
-      }
+    for (std::int64_t first = 0; first < t.rows; first += 128) {
+      const std::int64_t rows = t.rows - first < 128 ? t.rows - first : 128;
+      for (std::int64_t r = 0; r < rows; r += height) quantize_block_row<D, T>(t, first + r, tensor, lines);
       const std::int64_t bytes = (rows + height - 1) / height * (height / 2);
       for (std::int64_t c = 0; c < t.cols; ++c) {
         clear_pad<D>(lines.codes[c], rows);
@@ -408,6 +415,79 @@ struct Engine {
     const std::int64_t blocks = (t.rows + height - 1) / height;
     for (std::int64_t c = 0; c < t.cols; ++c)
       std::memcpy(t.scales + c * t.scales_stride, lines.scales[c], static_cast<std::size_t>(blocks));
+  }
+
+  /// In place, y[j] = sum over k of (-1)^popcount(k & j) y[k].
+  static void butterflies(Code* y) {
+#pragma GCC unroll 4
+    for (int half = 1; half < 16; half *= 2)
+#pragma GCC unroll 16
+      for (int k = 0; k < 16; ++k)
+        if (!(k & half)) {
+          const Code a = y[k], b = y[k + half];
+          y[k] = a + b;
+          y[k + half] = a - b;
+        }
+  }
+
+  /// One step of a tensor core on 16 numbers a lane (tensorcore.md 7). In units of 2^(e - 25), e the largest exponent,
+  /// a conversion to integers is the cut of each term, 16 of them stay below 2^30, and the sum is exact. False where
+  /// a power of two in this would leave FP32's normal range, or numbers are not finite.
+  static bool tensor_core(const Tile& tile, std::int64_t col, const float (*entries)[16], F* y) {
+    F largest(0);
+    for (int k = 0; k < 16; ++k) largest = larger_pattern(largest, abs(F::load(tile.x[k] + col)));
+    const auto tiny = select(largest == F(0), F(1), largest) < F(0x1p-98f);
+    if (any(tiny) || any_nan(largest * F(0))) return false;
+    const F top = larger_pattern(binade(largest), F(0x1p-98f));
+    const F units = F(0x1p25f) / top, quarter = top * F(0x1p-27f);
+    Code sums[16];
+    for (int k = 0; k < 16; ++k)
+      sums[k] = cut_to_integer(F::load(tile.x[k] + col) * (units * F(entries[k][0] < 0 ? -1.f : 1.f)));
+    butterflies(sums);
+    for (int j = 0; j < 16; ++j) y[j] = toward_zero(sums[j]) * quarter;
+    return true;
+  }
+
+  static void fma_chain(const Tile& tile, std::int64_t col, const float (*entries)[16], F* y) {
+    for (int first = 0; first < 16; first += 8) {
+      F sum[8] = {F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)};
+      for (int k = 0; k < 16; ++k) {
+        const F x = F::load(tile.x[k] + col);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j) sum[j] = multiply_add(x, F(entries[k][first + j]), sum[j]);
+      }
+      for (int j = 0; j < 8; ++j) y[first + j] = select(is_nan(sum[j]), F(__builtin_nanf("")), sum[j]);
+    }
+  }
+
+  /// `count` lanes of a row, rounded to its type.
+  template <class T>
+  static void store_row(F y, T* out, std::int64_t count) {
+    T all[lanes];
+    y.narrow(all);
+    std::memcpy(out, all, static_cast<std::size_t>(count < lanes ? count : lanes) * sizeof(T));
+  }
+
+  template <class T>
+  static bool hadamard(const HadamardTask& t) {
+    if (t.fma_chain && !F::fuses) return false;
+    Tile tile;
+    tile.load(static_cast<const T*>(t.x), t.x_stride, 16, t.cols, 16);
+    for (std::int64_t c = 0; c < t.cols; c += lanes) {
+      F y[16] = {F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0),
+                 F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)};
+      if (!t.fma_chain) {
+        if (!tensor_core(tile, c, t.entries, y)) return false;
+      } else if constexpr (F::fuses) {
+        fma_chain(tile, c, t.entries, y);
+      }
+      for (int j = 0; j < 16; ++j)
+        if (t.rounded)
+          store_row(y[j], static_cast<T*>(t.out) + j * t.out_stride + c, t.cols - c);
+        else
+          store_row(y[j], static_cast<float*>(t.out) + j * t.out_stride + c, t.cols - c);
+    }
+    return true;
   }
 
   static float e4m3_value(std::uint8_t code) {
@@ -469,6 +549,7 @@ struct Engine {
       .random_words = philox_blocks<F>,
       .product_chains = product_chains,
       .group_chains = group_chains,
+      .hadamard = {hadamard<float>, hadamard<Bf16>, nullptr},
   };
 };
 

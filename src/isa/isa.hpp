@@ -41,8 +41,8 @@ struct QuantizeTask {
 };
 
 /// Rows (tokens) and columns (features) that one task of the transpose may span: a feature's block scales, and the
-/// codes of an eighth of them, fill a cache line.
-inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 64;
+/// codes of an eighth of them, fill a cache line, and so many features' lines stay in L2.
+inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 256;
 
 /// One row.
 struct DequantizeTask {
@@ -85,6 +85,19 @@ struct GroupChains {
   std::uint32_t* codes;
 };
 
+/// Groups of 16, one a column, of up to `hadamard_cols` columns.
+struct HadamardTask {
+  const void* x;  ///< first of 16 rows, `x_stride` elements apart
+  std::int64_t x_stride;
+  std::int64_t cols;
+  void* out;  ///< of x's type, or FP32 where `rounded` is false
+  std::int64_t out_stride;
+  const float (*entries)[16];  ///< entries[k][j]: diag(sign) H c, whose c is 1/4
+  bool fma_chain;              ///< else one step of a tensor core
+  bool rounded;
+};
+inline constexpr std::int64_t hadamard_cols = 64;
+
 constexpr std::size_t dialect_count = Dialects::infos.size();
 
 /// Indexed by Dtype and by index_of(dialect).
@@ -103,6 +116,8 @@ struct Table {
                        std::uint32_t* words);
   void (*product_chains)(const ProductChains&);
   void (*group_chains)(const GroupChains&);
+  /// False where these numbers (or this machine) need another way; `out` is then in no state. Null for FP16.
+  std::array<bool (*)(const HadamardTask&), 3> hadamard;
 };
 
 /// Null where the build or the machine has none.

@@ -81,7 +81,10 @@ struct F32 {
 
   explicit F32(float x) : v(Floats{x, x, x, x}) {}
   explicit F32(Floats v) : v(v) {}
+  static constexpr bool fuses = false;  ///< has no multiply_add of one rounding
   void store(float* out) const { std::memcpy(out, &v, sizeof v); }
+  void narrow(float* out) const { store(out); }
+  void narrow(Bf16* out) const;
 
   static F32 load(const float* x) { return F32(load_vector<Floats>(x)); }
   static F32 load(const Bf16* x) { return F32(floats(upper_halves(x))); }
@@ -156,6 +159,24 @@ F32 to_bf16(F32 a) {
   const Ints rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) & static_cast<std::int32_t>(0xFFFF0000);
   return select(is_nan(a), F32(__builtin_nanf("")), F32(floats(rounded)));
 }
+void F32::narrow(Bf16* out) const {
+  const Ints bits = ints(to_bf16(*this).v);
+  for (int i = 0; i < lanes; ++i) out[i].bits = static_cast<std::uint16_t>(bits[i] >> 16);
+}
+
+Codes operator+(Codes a, Codes b) { return Codes(a.v + b.v); }
+Codes operator-(Codes a, Codes b) { return Codes(a.v - b.v); }
+
+/// See avx2.cpp.
+F32 binade(F32 a) { return F32(floats(ints(a.v) & 0x7F800000)); }
+Codes cut_to_integer(F32 a) { return Codes(__builtin_convertvector(a.v, Ints)); }
+F32 toward_zero(Codes n) {
+  const auto magnitude = [](Ints x) { return x < 0 ? -x : x; };
+  const auto nearest = __builtin_convertvector(n.v, Floats);
+  const Ints beyond = magnitude(__builtin_convertvector(nearest, Ints)) > magnitude(n.v);
+  return F32(floats(ints(nearest) + beyond));
+}
+
 Codes negative(F32 y) { return Codes((y.v < Floats{}) & 8); }
 
 struct Rounded {
