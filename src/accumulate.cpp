@@ -72,6 +72,9 @@ float value_of(std::uint32_t code, const Accumulation& acc) {
   return value;
 }
 
+/// Products below which starting threads costs more than it saves.
+constexpr std::int64_t worth_threads = 1 << 16;
+
 /// Rows of b that stay in cache while rows of a pass by.
 constexpr std::int64_t tile = 16;
 
@@ -97,7 +100,7 @@ Matrix multiply(const isa::Table& isa, const CodeRows& a, const CodeRows& b, con
   Matrix out(a.rows, b.rows);
   const std::int64_t bands = (a.rows + tile - 1) / tile, columns = (b.rows + tile - 1) / tile;
   const auto fill = [&](const auto& x) {
-#pragma omp parallel num_threads(threads())
+#pragma omp parallel num_threads(threads()) if (a.rows * b.rows * a.k >= worth_threads)
     {
       const FloatEnvironment fenced;
 #pragma omp for schedule(dynamic)
@@ -120,7 +123,7 @@ std::vector<std::uint64_t> chains(const MmaOperands& x, std::int64_t count, bool
                                   const Step& step) {
   const std::int64_t tile_size = x.rows * x.cols, kept = every_step ? count : 1;
   std::vector<std::uint64_t> out(static_cast<std::size_t>(x.tiles * kept * tile_size));
-#pragma omp parallel num_threads(threads())
+#pragma omp parallel num_threads(threads()) if (x.tiles * tile_size * x.k >= worth_threads)
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)

@@ -235,7 +235,7 @@ bool are_finite(const Rows& a, std::int64_t i, const Rows& b, std::int64_t first
 
 template <class Rows>
 isa::AlignedStep aligned_step(const Rows& a, const Rows& b, const Accumulation& acc) {
-  return {target(acc.out), acc.fraction_bits, acc.zero_exponent,
+  return {acc.out, acc.fraction_bits, acc.zero_exponent,
           acc.fraction_bits - a.fraction_bits - b.fraction_bits};
 }
 
@@ -247,8 +247,9 @@ bool run_chains(const isa::Table& isa, const ProductRows& a, std::int64_t i, con
     return isa::ProductChains::Rows{x.significand.data() + row * x.k, x.exponent.data() + row * x.k};
   };
   const isa::AlignedStep step = aligned_step(a, b, acc);
-  const bool length = acc.step == 4 || acc.step == 8 || acc.step == 16 || acc.step == 32;
-  if (!is_plain(acc) || !length || step.left < 0 || acc.fraction_bits > 25 ||
+  const bool covered = acc.step == 4 || acc.step == 8 || acc.step == 16 || acc.step == 32;
+  const bool converts = acc.out == Conversion::rz_fp32 || acc.out == Conversion::rne_fp16;
+  if (!is_plain(acc) || !covered || !converts || step.left < 0 || acc.fraction_bits > 25 ||
       !are_finite(a, i, b, first, count))
     return false;
   isa.product_chains({of(a, i), of(b, first), a.k, count, acc.step, step, codes});
@@ -263,8 +264,9 @@ bool run_chains(const isa::Table& isa, const GroupRows& a, std::int64_t i, const
                                   x.exponent.data() + row * groups, x.nonzero.data() + row * groups};
   };
   const isa::AlignedStep step = aligned_step(a, b, acc);
-  const bool length = acc.group == 16 && (acc.step == 64 || acc.step == 96);
-  if (!is_plain(acc) || !length || step.left < 0 || !are_finite(a, i, b, first, count)) return false;
+  const bool covered =
+      acc.group == 16 && (acc.step == 64 || acc.step == 96) && acc.out == Conversion::rz_fp32;
+  if (!is_plain(acc) || !covered || step.left < 0 || !are_finite(a, i, b, first, count)) return false;
   isa.group_chains({of(a, i), of(b, first), groups, count, acc.step / 16, step, codes});
   return true;
 }

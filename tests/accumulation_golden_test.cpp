@@ -107,7 +107,8 @@ Accumulation twisted(const std::string& model, auto twist) {
 }  // namespace
 
 TEST_SUITE("golden") {
-  TEST_CASE("accumulation: every output of simulated and published results") {
+  TEST_CASE("accumulation: every output of simulated and published results" *
+            doctest::test_suite("golden sweep")) {
     std::vector<File> files = simulated();
     for (const File& file : measured()) files.push_back(file);
     for (const File& file : files) {
@@ -189,13 +190,14 @@ TEST_SUITE("golden") {
     CHECK(moved([](Accumulation& acc) { acc.sum = Summation::exact; }) > 100);
   }
 
-  TEST_CASE("accumulation: the H200's results reject every other hypothesis") {
+  TEST_CASE("accumulation: the H200's results reject every other hypothesis" *
+            doctest::test_suite("golden sweep")) {
     const auto file = mma_file::open("h200_mma/hopper_mma_seed101");
     for (const H200& x : h200) {
       std::vector<Instructions> all;
       for (const std::string& mode : modes)
         if (mode != "near" && mode != "any")
-          all.push_back(mma_file::first_tiles(read_h200(*file, x, mode), 24));
+          all.push_back(mma_file::first_tiles(read_h200(*file, x, mode), 12));
       const auto rejects = [&](const std::string& hypothesis, auto twist) {
         const Accumulation acc = twisted(x.model, twist);
         std::int64_t misses = 0;

@@ -2,10 +2,9 @@
 #include <array>
 #include <cstdint>
 
+#include <nvfp4/accumulation.hpp>
 #include <nvfp4/dialects/all.hpp>
 #include <nvfp4/random.hpp>
-
-#include "../accumulator.hpp"
 
 /// What an instruction set must supply: the loops over a piece of a tensor. Everything that decides
 /// shapes, threads and dialects is above it, in src/quantize.cpp.
@@ -56,7 +55,7 @@ struct DequantizeTask {
 
 /// A step of Accumulation that is cut towards zero and has no NaN and no infinity but what C overflowed to.
 struct AlignedStep {
-  cpu::Target target;
+  Conversion out;  ///< rz_fp32, or of products rne_fp16
   int fraction_bits, zero_exponent;
   int left;  ///< fraction_bits less those of a product (or group): 0 or more
 };
@@ -73,7 +72,7 @@ struct ProductChains {
   std::uint32_t* codes;  ///< C, then D
 };
 
-/// The same of groups of 16 doubled E2M1 values, 4 or 6 a step.
+/// The same of groups of 16 doubled E2M1 values, 4 or 6 a step, to FP32 by truncation.
 struct GroupChains {
   struct Rows {
     const std::int16_t *doubled, *scale, *exponent;
