@@ -146,8 +146,8 @@ F32 to_bf16(F32 a) {
 
 void F32::narrow(Bf16* out) const {
   const __m256i upper = _mm256_srli_epi32(_mm256_castps_si256(to_bf16(*this).v), 16);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_packus_epi32(_mm256_castsi256_si128(upper),
-                                                                     _mm256_extracti128_si256(upper, 1)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1)));
 }
 
 Codes operator+(Codes a, Codes b) { return Codes(_mm256_add_epi32(a.v, b.v)); }
