@@ -82,6 +82,28 @@ std::vector<Timed> time_quantizers(const Matrix& x, int thread_count, int repeti
   return rows;
 }
 
+/// A wgrad operand as te makes it: RHT along tokens, then the transpose, quantized; held against plain rows in BF16.
+std::vector<Timed> time_transposed(const Matrix& x, int thread_count, int repetitions, Progress& progress) {
+  set_threads(thread_count);
+  const Kernels& k = cpu_kernels();
+  const Hadamard rht{.sum = HadamardSum::tensor_core, .along = Along::tokens};
+  std::vector<Timed> rows = {{"te_rows/bf16", "", thread_count, {}},
+                             {"transposed/bf16", "te_rows", thread_count, {}},
+                             {"rht/bf16", "te_rows", thread_count, {}},
+                             {"transposed_rht/bf16", "te_rows", thread_count, {}}};
+  BlockScaledTensor out, columns;
+  const auto rate = [&](auto work) { return static_cast<double>(x.bytes.size()) * 1e-9 / seconds(work); };
+  const auto transposed = [&](MatrixView m) { columns = k.quantize_transposed(m, {}, std::move(columns)); };
+  for (int i = 0; i < repetitions; ++i) {
+    progress.show(i, repetitions, "repetitions/transposed");
+    rows[0].rates.push_back(rate([&] { out = k.quantize(x.view(), {}, std::move(out)); }));
+    rows[1].rates.push_back(rate([&] { transposed(x.view()); }));
+    rows[2].rates.push_back(rate([&] { k.hadamard(x.view(), rht); }));
+    rows[3].rates.push_back(rate([&] { transposed(k.hadamard(x.view(), rht).view()); }));
+  }
+  return rows;
+}
+
 /// Every dialect by the best instruction set, held against te. Wide or narrow elements read the same bytes.
 std::vector<Timed> time_dialects(const Matrix& x, int thread_count, int repetitions, Progress& progress) {
   set_threads(thread_count);
@@ -127,17 +149,25 @@ std::string to_text(const Timed& row, double limit_rate) {
   return line;
 }
 
+void refuse_rows(const Options& o) {
+  if (o.name == "transposed" && o.rows % 16)
+    throw UsageError("--rows " + std::to_string(o.rows) + ": RHT along tokens needs multiples of 16");
+}
+
 Outcome run(const Options& o) {
+  refuse_rows(o);
   const int all = threads();
   Outcome outcome;
   outcome.json["results"] = Json::array();
   Progress progress("bench");
   for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
+    if (o.name == "transposed" && dtype != Dtype::bf16) continue;
     const Matrix x = values(o.rows, o.cols, dtype);
     for (const int thread_count : all == 1 ? std::vector{1} : std::vector{1, all}) {
-      const std::vector<Timed> rows = o.name == "quantize"
-                                          ? time_quantizers(x, thread_count, o.repetitions, progress)
-                                          : time_dialects(x, thread_count, o.repetitions, progress);
+      const std::vector<Timed> rows =
+          o.name == "quantize"     ? time_quantizers(x, thread_count, o.repetitions, progress)
+          : o.name == "transposed" ? time_transposed(x, thread_count, o.repetitions, progress)
+                                   : time_dialects(x, thread_count, o.repetitions, progress);
       const double limit = limit_of(rows);
       for (const Timed& row : rows) {
         outcome.json["results"].push_back(to_json(row, limit));
@@ -156,8 +186,10 @@ Outcome run(const Options& o) {
 
 Run declare_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("NAME", o->name, "what to time: te by each instruction set, or every dialect")
-      ->check(CLI::IsMember({"quantize", "dialects"}))
+  app.add_option(
+         "NAME", o->name,
+         "what to time: te by each instruction set, every dialect, or te's transposed operand with RHT")
+      ->check(CLI::IsMember({"quantize", "dialects", "transposed"}))
       ->capture_default_str();
   app.add_option("--rows", o->rows, "rows of the matrix")
       ->check(CLI::Range(1, 1 << 20))
@@ -170,8 +202,8 @@ Run declare_bench(CLI::App& app) {
       ->capture_default_str();
   app.footer(
       "Rates are bytes of input read, amax pass and quantize pass both in the time, medians of interleaved\n"
-      "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit, and of "
-      "dialects te.");
+      "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit; of "
+      "dialects it is te, and\nof transposed te's rows.");
   return [o] { return run(*o); };
 }
 

@@ -435,15 +435,18 @@ struct Engine {
   /// a power of two in this would leave FP32's normal range, or numbers are not finite.
   static bool tensor_core(const Tile& tile, std::int64_t col, const float (*entries)[16], F* y) {
     F largest(0);
+#pragma GCC unroll 16
     for (int k = 0; k < 16; ++k) largest = larger_pattern(largest, abs(F::load(tile.x[k] + col)));
     const auto tiny = select(largest == F(0), F(1), largest) < F(0x1p-98f);
     if (any(tiny) || any_nan(largest * F(0))) return false;
     const F top = larger_pattern(binade(largest), F(0x1p-98f));
     const F units = F(0x1p25f) / top, quarter = top * F(0x1p-27f);
     Code sums[16];
+#pragma GCC unroll 16
     for (int k = 0; k < 16; ++k)
       sums[k] = cut_to_integer(F::load(tile.x[k] + col) * (units * F(entries[k][0] < 0 ? -1.f : 1.f)));
     butterflies(sums);
+#pragma GCC unroll 16
     for (int j = 0; j < 16; ++j) y[j] = toward_zero(sums[j]) * quarter;
     return true;
   }
@@ -460,34 +463,35 @@ struct Engine {
     }
   }
 
-  /// `count` lanes of a row, rounded to its type.
-  template <class T>
-  static void store_row(F y, T* out, std::int64_t count) {
-    T all[lanes];
-    y.narrow(all);
-    std::memcpy(out, all, static_cast<std::size_t>(count < lanes ? count : lanes) * sizeof(T));
+  /// The groups of `lanes` columns.
+  static bool transform(const Tile& tile, std::int64_t col, const HadamardTask& t, F* y) {
+    if (!t.fma_chain) return tensor_core(tile, col, t.entries, y);
+    if constexpr (F::fuses) fma_chain(tile, col, t.entries, y);
+    return F::fuses;
   }
 
-  template <class T>
-  static bool hadamard(const HadamardTask& t) {
-    if (t.fma_chain && !F::fuses) return false;
+  /// Through a tile of the output, so that whole lines are written.
+  template <class T, class Out>
+  static bool hadamard_as(const HadamardTask& t) {
     Tile tile;
+    alignas(64) Out out[16][Tile::cols];
     tile.load(static_cast<const T*>(t.x), t.x_stride, 16, t.cols, 16);
     for (std::int64_t c = 0; c < t.cols; c += lanes) {
       F y[16] = {F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0),
                  F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)};
-      if (!t.fma_chain) {
-        if (!tensor_core(tile, c, t.entries, y)) return false;
-      } else if constexpr (F::fuses) {
-        fma_chain(tile, c, t.entries, y);
-      }
-      for (int j = 0; j < 16; ++j)
-        if (t.rounded)
-          store_row(y[j], static_cast<T*>(t.out) + j * t.out_stride + c, t.cols - c);
-        else
-          store_row(y[j], static_cast<float*>(t.out) + j * t.out_stride + c, t.cols - c);
+      if (!transform(tile, c, t, y)) return false;
+#pragma GCC unroll 16
+      for (int j = 0; j < 16; ++j) y[j].narrow(out[j] + c);
     }
+    for (int j = 0; j < 16; ++j)
+      std::memcpy(static_cast<Out*>(t.out) + j * t.out_stride, out[j],
+                  static_cast<std::size_t>(t.cols) * sizeof(Out));
     return true;
+  }
+
+  template <class T>
+  static bool hadamard(const HadamardTask& t) {
+    return t.rounded ? hadamard_as<T, T>(t) : hadamard_as<T, float>(t);
   }
 
   static float e4m3_value(std::uint8_t code) {
