@@ -488,7 +488,8 @@ TEST_CASE("multiply: what wide exponents, overflow and NaN come to is what mma m
     }
     Codes ca, cb, c(20 * 33);
     for (const auto& [t, codes] : {std::pair{&a, &ca}, std::pair{&b, &cb}})
-      for (const std::uint8_t byte : t->codes) codes->insert(codes->end(), {byte & 15u, byte >> 4u});
+      for (const std::uint8_t byte : t->codes)
+        codes->insert(codes->end(), {std::uint64_t{byte} & 15, std::uint64_t{byte} >> 4});
     MmaOperands x{.rows = 20, .cols = 33, .k = 192, .scale = acc.scale, .block = spec.block.cols};
     x.a = ca, x.b = cb, x.c = c, x.a_scales = a.scales, x.b_scales = b.scales;
     const Codes d = reference_kernels().mma(x, acc, false);
