@@ -459,6 +459,9 @@ TEST_CASE("multiply: refusals") {
     };
     for (const char* model : {"sm100_bf16", "sm100_mxfp4", "sm100_mxf8f6f4", "sm100_f8f6f4", "sm80_fp64"})
       refuses(nvfp4, nvfp4, model);
+    Accumulation shuffled = *find_accumulation("sm100_nvfp4");
+    shuffled.k_order = KOrder::mod4;
+    CHECK_THROWS_AS(kernels->multiply(nvfp4, nvfp4, shuffled), std::invalid_argument);
     refuses(mxfp4, mxfp4, "sm100_nvfp4");
     refuses(mxfp4, nvfp4, "exact");
     refuses(nvfp4, quantized(2, 80, 3), "sm100_nvfp4");
