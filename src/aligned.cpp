@@ -50,11 +50,12 @@ ProductRows::ProductRows(const CodeRows& x, std::int64_t padded_k, const Accumul
       exponent(significand.size()),
       kind(significand.size()),
       special(significand.size() / static_cast<std::size_t>(step)) {
+  const FormatInfo& element = info(*x.element);
   CodeRow row(x, k);
   for (std::int64_t i = 0; i < x.rows; ++i) {
     row.read(x, i);
     for (std::int64_t col = 0; col < k; ++col) {
-      const Unpacked e = unpack(row.codes[static_cast<std::size_t>(col)], info(*x.element));
+      const Unpacked e = unpack(row.codes[static_cast<std::size_t>(col)], element);
       const Unpacked s = x.scale ? unpack(row.scale_at(col), info(*x.scale)) : Unpacked{1, 0, 0};
       const auto at = static_cast<std::size_t>(i * k + place(col, acc));
       const int m = e.significand * s.significand;
@@ -62,7 +63,7 @@ ProductRows::ProductRows(const CodeRows& x, std::int64_t padded_k, const Accumul
       significand[at] = static_cast<std::int16_t>(e.kind & is_negative ? -m : m);
       exponent[at] = static_cast<std::int16_t>(counts ? e.exponent + s.exponent : never_largest);
       kind[at] = e.kind | s.kind;
-      special[at / static_cast<std::size_t>(step)] |= kind[at] & (is_infinite | is_nan);
+      if (kind[at] & (is_infinite | is_nan)) special[at / static_cast<std::size_t>(step)] = 1;
     }
   }
   finite = finite_rows(special, x.rows);
@@ -83,18 +84,18 @@ GroupRows::GroupRows(const CodeRows& x, std::int64_t padded_k, const Accumulatio
   CodeRow row(x, k);
   for (std::int64_t i = 0; i < x.rows; ++i) {
     row.read(x, i);
-    for (std::int64_t col = 0; col < k; ++col) {
-      const std::uint32_t code = row.codes[static_cast<std::size_t>(col)] & 15;
-      const auto at = static_cast<std::size_t>(i * k + place(col, acc)),
-                 g = at / static_cast<std::size_t>(group);
-      const Unpacked s = unpack(row.scale_at(col), info(*x.scale));
-      const auto bit = at % static_cast<std::size_t>(group);
-      doubled[at] = values[code];
-      nonzero[g] |= std::uint64_t{(code & 7) != 0 && s.significand != 0} << bit;
-      negative[g] |= std::uint64_t{code >> 3} << bit;
+    for (std::int64_t first = 0; first < k; first += group) {
+      const auto at = static_cast<std::size_t>(i * k + first), g = at / static_cast<std::size_t>(group);
+      const Unpacked s = unpack(row.scale_at(first), info(*x.scale));
       scale[g] = static_cast<std::int16_t>(s.significand);
       exponent[g] = static_cast<std::int16_t>(s.exponent);
       special[at / static_cast<std::size_t>(step)] |= s.kind;
+      for (std::size_t l = 0; l < static_cast<std::size_t>(group); ++l) {
+        const std::uint32_t code = row.codes[static_cast<std::size_t>(first) + l] & 15;
+        doubled[at + l] = values[code];
+        nonzero[g] |= std::uint64_t{(code & 7) != 0 && s.significand != 0} << l;
+        negative[g] |= std::uint64_t{code >> 3} << l;
+      }
     }
   }
   finite = finite_rows(special, x.rows);

@@ -33,7 +33,7 @@ struct ProductRows {
   int fraction_bits;  ///< of every significand
   std::vector<std::int16_t> significand, exponent;
   std::vector<std::uint8_t> kind;     ///< is_infinite | is_nan | is_negative
-  std::vector<std::uint8_t> special;  ///< a step's kinds, or-ed
+  std::vector<std::uint8_t> special;  ///< a step: whether one is infinite or NaN
   std::vector<std::uint8_t> finite;   ///< a row: whether no step is special
   static constexpr std::uint8_t is_infinite = 1, is_nan = 2, is_negative = 4;
 };

@@ -36,6 +36,7 @@ class WideSum {
     }
     std::size_t top = count - 1;
     while (top > 2 && d[top] == 0) --top;
+    if (d[top] == 0) return 0;  // below are no bits of any product
     // Of the 64 to 96 highest bits all below the first 61 become one: far below the last bit that is kept.
     const std::uint64_t high = static_cast<std::uint64_t>(d[top] << 32 | d[top - 1]);
     const int room = std::countl_zero(high) - 3;

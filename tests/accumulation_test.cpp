@@ -459,6 +459,9 @@ TEST_CASE("multiply: refusals") {
     };
     for (const char* model : {"sm100_bf16", "sm100_mxfp4", "sm100_mxf8f6f4", "sm100_f8f6f4", "sm80_fp64"})
       refuses(nvfp4, nvfp4, model);
+    Accumulation shuffled = *find_accumulation("sm100_nvfp4");
+    shuffled.k_order = KOrder::mod4;
+    CHECK_THROWS_AS(kernels->multiply(nvfp4, nvfp4, shuffled), std::invalid_argument);
     refuses(mxfp4, mxfp4, "sm100_nvfp4");
     refuses(mxfp4, nvfp4, "exact");
     refuses(nvfp4, quantized(2, 80, 3), "sm100_nvfp4");
@@ -488,7 +491,8 @@ TEST_CASE("multiply: what wide exponents, overflow and NaN come to is what mma m
     }
     Codes ca, cb, c(20 * 33);
     for (const auto& [t, codes] : {std::pair{&a, &ca}, std::pair{&b, &cb}})
-      for (const std::uint8_t byte : t->codes) codes->insert(codes->end(), {byte & 15u, byte >> 4u});
+      for (const std::uint8_t byte : t->codes)
+        codes->insert(codes->end(), {std::uint64_t{byte} & 15, std::uint64_t{byte} >> 4});
     MmaOperands x{.rows = 20, .cols = 33, .k = 192, .scale = acc.scale, .block = spec.block.cols};
     x.a = ca, x.b = cb, x.c = c, x.a_scales = a.scales, x.b_scales = b.scales;
     const Codes d = reference_kernels().mma(x, acc, false);

@@ -37,9 +37,10 @@ inline void validate(const Accumulation& acc, Format a, Format b, std::optional<
       fail("takes no " + std::string(info(f).name) + " elements");
   if (acc.step < 1 || acc.group < 1 || acc.step % acc.group || acc.k % acc.step || acc.fraction_bits > 40)
     fail("a step must be whole groups, an instruction whole steps, and at most 40 fraction bits kept");
-  if (acc.align == Align::group &&
-      (a != Format::e2m1 || b != Format::e2m1 || !scale || acc.group > 64 || acc.step / acc.group > 64))
+  const bool grouped = acc.align == Align::group, e2m1 = a == Format::e2m1 && b == Format::e2m1;
+  if (grouped && (!e2m1 || !scale || acc.group > 64 || acc.step / acc.group > 64))
     fail("groups are of e2m1 elements with block scales: at most 64 groups of 64");
+  if (grouped && acc.k_order != KOrder::ascending) fail("groups take k in order");
   if (takes_all(acc)) return;
   if (scale && block % acc.group) fail("groups must lie within blocks");
   if (acc.scale != scale)
