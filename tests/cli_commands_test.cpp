@@ -124,12 +124,13 @@ TEST_CASE("cli bench: rates beside their limit") {
   CHECK(dialects["results"].size() == 2 * nvfp4::all_dialects().size());
   for (const Json& row : dialects["results"])
     CHECK(row.value("limit", "") == (row["name"].get<std::string>().starts_with("te/") ? "" : "te"));
-  const auto transposed = program::json(
-      {"bench", "transposed", "--rows", "32", "--cols", "64", "--repetitions", "1", "--threads", "1"});
-  REQUIRE(transposed["results"].size() == 4);
-  CHECK(transposed["results"][3]["name"] == "transposed_rht/bf16");
-  CHECK(transposed["results"][3]["limit"] == "te_rows");
-  CHECK(has(refusal({"bench", "transposed", "--rows", "24"}), "--rows 24"));
+  const auto training = program::json(
+      {"bench", "training", "--rows", "32", "--cols", "64", "--repetitions", "1", "--threads", "1"});
+  REQUIRE(training["results"].size() == 7);
+  CHECK(training["results"][1]["name"] == "stochastic/fp32");
+  CHECK(training["results"][6]["name"] == "transposed_rht/bf16");
+  CHECK(training["results"][6]["limit"] == "te_rows");
+  CHECK(has(refusal({"bench", "training", "--rows", "24"}), "--rows 24"));
   CHECK(refusal({"bench", "nope"}).starts_with("nvfp4: "));
   CHECK(has(refusal({"bench", "quantize", "--rows", "0"}), "--rows"));
 }

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -82,24 +83,32 @@ std::vector<Timed> time_quantizers(const Matrix& x, int thread_count, int repeti
   return rows;
 }
 
-/// A wgrad operand as te makes it: RHT along tokens, then the transpose, quantized; held against plain rows in BF16.
-std::vector<Timed> time_transposed(const Matrix& x, int thread_count, int repetitions, Progress& progress) {
+/// What training adds, held against te's plain rows: stochastic rounding, and in BF16 a wgrad operand, whose RHT goes
+/// along tokens and whose transpose is quantized.
+std::vector<Timed> time_training(const Matrix& x, int thread_count, int repetitions, Progress& progress) {
   set_threads(thread_count);
   const Kernels& k = cpu_kernels();
   const Hadamard rht{.sum = HadamardSum::tensor_core, .along = Along::tokens};
-  std::vector<Timed> rows = {{"te_rows/bf16", "", thread_count, {}},
-                             {"transposed/bf16", "te_rows", thread_count, {}},
-                             {"rht/bf16", "te_rows", thread_count, {}},
-                             {"transposed_rht/bf16", "te_rows", thread_count, {}}};
+  QuantizeSpec sr;
+  sr.stochastic = Stochastic{};
   BlockScaledTensor out, columns;
-  const auto rate = [&](auto work) { return static_cast<double>(x.bytes.size()) * 1e-9 / seconds(work); };
   const auto transposed = [&](MatrixView m) { columns = k.quantize_transposed(m, {}, std::move(columns)); };
+  std::vector<std::pair<std::string, std::function<void()>>> work = {
+      {"te_rows", [&] { out = k.quantize(x.view(), {}, std::move(out)); }},
+      {"stochastic", [&] { out = k.quantize(x.view(), sr, std::move(out)); }}};
+  if (x.dtype == Dtype::bf16) {
+    work.emplace_back("transposed", [&] { transposed(x.view()); });
+    work.emplace_back("rht", [&] { k.hadamard(x.view(), rht); });
+    work.emplace_back("transposed_rht", [&] { transposed(k.hadamard(x.view(), rht).view()); });
+  }
+  const std::string suffix = "/" + std::string(name(x.dtype));
+  std::vector<Timed> rows;
+  for (const auto& [what, run] : work)
+    rows.push_back({what + suffix, what == "te_rows" ? "" : "te_rows", thread_count, {}});
   for (int i = 0; i < repetitions; ++i) {
-    progress.show(i, repetitions, "repetitions/transposed");
-    rows[0].rates.push_back(rate([&] { out = k.quantize(x.view(), {}, std::move(out)); }));
-    rows[1].rates.push_back(rate([&] { transposed(x.view()); }));
-    rows[2].rates.push_back(rate([&] { k.hadamard(x.view(), rht); }));
-    rows[3].rates.push_back(rate([&] { transposed(k.hadamard(x.view(), rht).view()); }));
+    progress.show(i, repetitions, "repetitions" + suffix);
+    for (std::size_t w = 0; w < work.size(); ++w)
+      rows[w].rates.push_back(static_cast<double>(x.bytes.size()) * 1e-9 / seconds(work[w].second));
   }
   return rows;
 }
@@ -150,7 +159,7 @@ std::string to_text(const Timed& row, double limit_rate) {
 }
 
 void refuse_rows(const Options& o) {
-  if (o.name == "transposed" && o.rows % 16)
+  if (o.name == "training" && o.rows % 16)
     throw UsageError("--rows " + std::to_string(o.rows) + ": RHT along tokens needs multiples of 16");
 }
 
@@ -161,13 +170,12 @@ Outcome run(const Options& o) {
   outcome.json["results"] = Json::array();
   Progress progress("bench");
   for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
-    if (o.name == "transposed" && dtype != Dtype::bf16) continue;
     const Matrix x = values(o.rows, o.cols, dtype);
     for (const int thread_count : all == 1 ? std::vector{1} : std::vector{1, all}) {
       const std::vector<Timed> rows =
-          o.name == "quantize"     ? time_quantizers(x, thread_count, o.repetitions, progress)
-          : o.name == "transposed" ? time_transposed(x, thread_count, o.repetitions, progress)
-                                   : time_dialects(x, thread_count, o.repetitions, progress);
+          o.name == "quantize"   ? time_quantizers(x, thread_count, o.repetitions, progress)
+          : o.name == "training" ? time_training(x, thread_count, o.repetitions, progress)
+                                 : time_dialects(x, thread_count, o.repetitions, progress);
       const double limit = limit_of(rows);
       for (const Timed& row : rows) {
         outcome.json["results"].push_back(to_json(row, limit));
@@ -186,10 +194,9 @@ Outcome run(const Options& o) {
 
 Run declare_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option(
-         "NAME", o->name,
-         "what to time: te by each instruction set, every dialect, or te's transposed operand with RHT")
-      ->check(CLI::IsMember({"quantize", "dialects", "transposed"}))
+  app.add_option("NAME", o->name,
+                 "what to time: te by each instruction set, every dialect, or what training adds to te")
+      ->check(CLI::IsMember({"quantize", "dialects", "training"}))
       ->capture_default_str();
   app.add_option("--rows", o->rows, "rows of the matrix")
       ->check(CLI::Range(1, 1 << 20))
@@ -203,7 +210,7 @@ Run declare_bench(CLI::App& app) {
   app.footer(
       "Rates are bytes of input read, amax pass and quantize pass both in the time, medians of interleaved\n"
       "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit; of "
-      "dialects it is te, and\nof transposed te's rows.");
+      "dialects it is te, and\nof training te's rows.");
   return [o] { return run(*o); };
 }
 
