@@ -220,7 +220,7 @@ TEST_CASE("cli quantize: a checkpoint") {
     CHECK((slurp(in.folder / "o.safetensors") == bytes));
   }
   CHECK(has(refusal(quantize + Arguments{"--force", "--transpose"}), "--transpose"));
-  CHECK(has(refusal(quantize + Arguments{"--force", "--rounding", "sr"}), "--rounding sr"));
+  CHECK(has(refusal(quantize + Arguments{"--force", "--rounding", "sr"}), "--rounding is for one matrix"));
 }
 
 TEST_CASE("cli dequantize: the reference's values") {

@@ -106,9 +106,10 @@ struct Input {
   nvfp4::Matrix x;
 };
 
-/// With q.npz.
+/// With q.npz, and dy.npy that makes a layer of x and itself.
 struct Quantized : Input {
   explicit Quantized(std::int64_t rows = 37, std::int64_t cols = 52) : Input(rows, cols) {
+    nvfp4::io::write_matrix(folder / "dy.npy", nvfp4::Matrix(rows, rows).view(), nvfp4::io::Overwrite::no);
     if (run(quantize()).exit_code != 0) throw std::runtime_error("quantize failed");
   }
 };

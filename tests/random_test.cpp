@@ -40,7 +40,7 @@ std::vector<const Kernels*> every_layer() {
 
 }  // namespace
 
-TEST_CASE("philox4x32 gives the known answers of Random123") {
+TEST_CASE("random: philox4x32 gives the known answers of Random123") {
   struct Known {
     int rounds;
     Words counter;
@@ -62,7 +62,7 @@ TEST_CASE("philox4x32 gives the known answers of Random123") {
   for (const Known& k : known) CHECK(philox4x32(k.counter, k.key, k.rounds) == k.answer);
 }
 
-TEST_CASE("philox4x32 is Random123's on random counters and keys") {
+TEST_CASE("random: philox4x32 is Random123's on random counters and keys") {
   std::mt19937 random(1);
   const auto word = [&] { return static_cast<std::uint32_t>(random()); };
   int different = 0;
@@ -75,7 +75,7 @@ TEST_CASE("philox4x32 is Random123's on random counters and keys") {
   CHECK(different == 0);
 }
 
-TEST_CASE("curand_word is the word that cuRAND gives") {
+TEST_CASE("random: curand_word is the word that cuRAND gives") {
   struct Known {
     std::uint64_t seed, subsequence, offset;
     std::array<std::uint32_t, 8> words;
@@ -107,7 +107,7 @@ TEST_CASE("curand_word is the word that cuRAND gives") {
       CHECK(curand_word(k.seed, k.subsequence, k.offset + i) == k.words[i]);
 }
 
-TEST_CASE("a draw is four cuRAND words from offset 4 * (row * 2^32 + col / 16) on") {
+TEST_CASE("random: a draw is four cuRAND words from offset 4 * (row * 2^32 + col / 16) on") {
   const RandomBits bits{
       .seed = 0x123456789ABCDEF0, .stream = 0xFEDCBA9876543210, .row = 3, .col = 16 * 0x89ABCDE0ll};
   const Words words = draw(bits, 4, 0xF);
@@ -116,14 +116,14 @@ TEST_CASE("a draw is four cuRAND words from offset 4 * (row * 2^32 + col / 16) o
     CHECK(words[w] == curand_word(bits.seed, bits.stream, 4 * ((7ull << 32) + 0x89ABCDEF) + w));
 }
 
-TEST_CASE("a shard draws what the whole tensor draws there") {
+TEST_CASE("random: a shard draws what the whole tensor draws there") {
   const RandomBits whole{.seed = 5, .stream = 1ull << 40},
       shard{.seed = 5, .stream = 1ull << 40, .row = 7, .col = 48};
   for (int row = 0; row < 4; ++row)
     for (int block = 0; block < 4; ++block) CHECK(draw(shard, row, block) == draw(whole, row + 7, block + 3));
 }
 
-TEST_CASE("every layer's random_words are draw()'s, and end where they should") {
+TEST_CASE("random: every layer's random_words are draw()'s, and end where they should") {
   const std::uint64_t wide = 0xFEDCBA9876543210;
   const RandomBits places[] = {{.seed = 1, .stream = 2},
                                {.seed = wide, .stream = ~wide, .row = 5, .col = 48},
@@ -223,7 +223,9 @@ Bytes counter_bytes() {
 
 }  // namespace
 
-TEST_CASE("coins of two streams are independent, and one stream for two operands is caught on the diagonal") {
+TEST_CASE(
+    "random: coins of two streams are independent, and one stream for two operands is caught on the "
+    "diagonal") {
   for (const int rounds : {7, 10})
     for (const std::uint64_t seed : {0ull, 1ull, 0x9E3779B97F4A7C15ull}) {
       const Bytes a = bytes_of({.seed = seed, .stream = 0, .rounds = rounds});
@@ -239,7 +241,7 @@ TEST_CASE("coins of two streams are independent, and one stream for two operands
     }
 }
 
-TEST_CASE("coins of two seeds are independent, and neighbouring rows are no shift of one another") {
+TEST_CASE("random: coins of two seeds are independent, and neighbouring rows are no shift of one another") {
   const Bytes a = bytes_of({.seed = 1}), b = bytes_of({.seed = 2}), next = bytes_of({.seed = 1, .row = 1});
   CHECK(std::abs(correlation(a, b).on_diagonal) < bound);
   CHECK(std::abs(correlation(a, next).on_diagonal) < bound);
@@ -247,7 +249,7 @@ TEST_CASE("coins of two seeds are independent, and neighbouring rows are no shif
   CHECK(correlation(next, a).off_diagonal > 20 * bound);
 }
 
-TEST_CASE("bytes are equidistributed and neighbours uncorrelated; weak generators are caught") {
+TEST_CASE("random: bytes are equidistributed and neighbours uncorrelated, and weak generators are caught") {
   for (const int rounds : {7, 10})
     for (const std::uint64_t seed : {0ull, 1ull, 0x9E3779B97F4A7C15ull})
       for (const std::uint64_t stream : {0ull, 1ull}) {

@@ -214,7 +214,7 @@ void for_shapes(std::initializer_list<std::span<const std::array<int, 2>>> lists
 
 }  // namespace
 
-TEST_CASE("tuned_1d: the closed form is the launch") {
+TEST_CASE("te_random: tuned_1d: the closed form is the launch") {
   for_shapes({shapes_of_128, shapes_of_32, shapes_of_64}, [](Launch both) {
     Launch alone = both;
     tuned_1d(both, true);
@@ -225,7 +225,7 @@ TEST_CASE("tuned_1d: the closed form is the launch") {
   });
 }
 
-TEST_CASE("generic_2d: the closed form is the launch") {
+TEST_CASE("te_random: generic_2d: the closed form is the launch") {
   for_shapes({shapes_of_128, shapes_of_32, shapes_of_64}, [](Launch both) {
     Launch rows = both, columns = both;
     generic_2d(both, true, true);
@@ -238,7 +238,7 @@ TEST_CASE("generic_2d: the closed form is the launch") {
   });
 }
 
-TEST_CASE("vector_blockwise: the closed form is the launch") {
+TEST_CASE("te_random: vector_blockwise: the closed form is the launch") {
   for_shapes({shapes_of_128, shapes_of_16, shapes_of_32}, [](Launch both) {
     Launch rows = both, columns = both;
     vector_blockwise(both, true, true);
@@ -251,7 +251,7 @@ TEST_CASE("vector_blockwise: the closed form is the launch") {
   });
 }
 
-TEST_CASE("rht_fused and rht_grouped: the closed form is the launch") {
+TEST_CASE("te_random: rht_fused and rht_grouped: the closed form is the launch") {
   for_shapes({shapes_of_128, shapes_of_64}, [](Launch launch) {
     rht_fused(launch, false);
     check_rows("rht_fused_rows", launch);
@@ -264,7 +264,7 @@ TEST_CASE("rht_fused and rht_grouped: the closed form is the launch") {
   });
 }
 
-TEST_CASE("rht_columns: the closed form is the launch, with the tokens an item that TE tuned") {
+TEST_CASE("te_random: rht_columns: the closed form is the launch, with the tokens an item that TE tuned") {
   struct Shape {
     int height, width, k_tile_size;
   };
@@ -276,7 +276,7 @@ TEST_CASE("rht_columns: the closed form is the launch, with the tokens an item t
   }
 }
 
-TEST_CASE("7 rounds, and a counter that carries into the subsequence") {
+TEST_CASE("te_random: 7 rounds, and a counter that carries into the subsequence") {
   for (const std::uint64_t start : {std::uint64_t{0xFFFFFFFF}, ~std::uint64_t{0}, ~std::uint64_t{5}}) {
     Launch launch(128, 128, ~0ull, start, 7);
     tuned_1d(launch, true);
@@ -285,7 +285,7 @@ TEST_CASE("7 rounds, and a counter that carries into the subsequence") {
   }
 }
 
-TEST_CASE("places worked out by hand from the sources") {
+TEST_CASE("te_random: places worked out by hand from the sources") {
   struct Place {
     std::string_view map;
     int rows, cols, row, block;
@@ -374,7 +374,7 @@ const std::vector<std::vector<std::string_view>> launches = {
 
 }  // namespace
 
-TEST_CASE("a launch uses no draw twice, and fewer than the 1024 that are reserved for it") {
+TEST_CASE("te_random: a launch uses no draw twice, and fewer than the 1024 that are reserved for it") {
   std::set<std::string_view> covered;
   for (const auto& outputs : launches)
     for (const auto& [height, width] : {std::array{128, 128}, std::array{384, 640}, std::array{2176, 256}}) {
@@ -389,7 +389,7 @@ TEST_CASE("a launch uses no draw twice, and fewer than the 1024 that are reserve
   CHECK(covered.size() == te_random_maps().size());
 }
 
-TEST_CASE("the geometry stated: a tile's subsequences are `threads` apart from any other's") {
+TEST_CASE("te_random: the geometry stated: a tile's subsequences are `threads` apart from any other's") {
   for (const TeRandomMap& map : te_random_maps()) {
     CAPTURE(map.name);
     const int width = 384, height = 1280, rows = map.columnwise ? width : height,
@@ -410,7 +410,7 @@ TEST_CASE("the geometry stated: a tile's subsequences are `threads` apart from a
   }
 }
 
-TEST_CASE("JAX's two launches share draws; PyTorch's two reservations keep them apart") {
+TEST_CASE("te_random: JAX's two launches share draws, and PyTorch's two reservations keep them apart") {
   Draws rows, both;
   const std::int64_t blocks = add_draws(rows, "tuned_1d_rowwise_only", 256, 256);
   both = rows;
@@ -425,7 +425,7 @@ TEST_CASE("JAX's two launches share draws; PyTorch's two reservations keep them 
   CHECK(common <= 1);  // of 2^14 and 2^14 words; chance gives 1/16
 }
 
-TEST_CASE("the layout of the words, and the shapes that a kernel does not take") {
+TEST_CASE("te_random: the layout of the words, and the shapes that a kernel does not take") {
   const TeRandomMap& map = map_of("tuned_1d_rowwise");
   const auto words = te_random_words(map, 32, 64, 1, 2);
   CHECK(words.size() == 32 * 64 / 4);

@@ -77,7 +77,8 @@ std::vector<Computation> transforms(const Verification& v) {
     all.push_back({"size " + std::to_string(h.size) + " along " + along + ", signs " +
                        std::string(name(h.signs)) + ", " + sums[static_cast<int>(h.sum)],
                    [h, seed = v.seed](const Kernels& k) {
-                     return k.hadamard(numbers(256, 256, seed, 2).view(), h).bytes;
+                     const bool row = h.along == Along::row;
+                     return k.hadamard(numbers(row ? 5 : 256, row ? 256 : 5, seed, 2).view(), h).bytes;
                    }});
   };
   for (const HadamardSum sum : {HadamardSum::fma_chain, HadamardSum::tensor_core, HadamardSum::exact})
