@@ -98,7 +98,9 @@ OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor
 std::vector<std::int64_t> split_k(const BlockScaledTensor& a, const Accumulation& acc, std::int64_t parts) {
   if (parts < 1) throw std::invalid_argument("K is split into 1 part or more");
   const std::int64_t whole = std::lcm<std::int64_t>(acc.k, a.spec.block.cols);
-  const std::int64_t count = (a.cols + whole - 1) / whole, each = (count + parts - 1) / parts * whole;
+  const std::int64_t count = (a.cols + whole - 1) / whole,
+                     ranges = std::min(parts, std::max<std::int64_t>(count, 1));
+  const std::int64_t each = (count + ranges - 1) / ranges * whole;
   std::vector<std::int64_t> cuts;
   for (std::int64_t cut = each; cut < a.cols; cut += each) cuts.push_back(cut);
   return cuts;

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <random>
 #include <stdexcept>
 #include <vector>
@@ -244,7 +245,8 @@ TEST_CASE("gemm: split-K cuts at whole instructions and blocks, the last range t
   CHECK(split_k(a, named("sm100_nvfp4"), 2) == Cuts{320});
   CHECK(split_k(a, named("sm100_nvfp4"), 4) == Cuts{192, 384});
   CHECK(split_k(a, named("sm100_nvfp4"), 9) == Cuts{64, 128, 192, 256, 320, 384, 448, 512});
-  CHECK(split_k(a, named("sm100_nvfp4"), 1000) == split_k(a, named("sm100_nvfp4"), 9));
+  for (const std::int64_t parts : {std::int64_t{1000}, std::numeric_limits<std::int64_t>::max()})
+    CHECK(split_k(a, named("sm100_nvfp4"), parts) == split_k(a, named("sm100_nvfp4"), 9));
   CHECK(split_k(a, named("sm103_nvfp4_k96"), 3) == Cuts{192, 384});
   CHECK(split_k(a, named("exact"), 3) == Cuts{176, 352});
   CHECK(split_k(mx, named("fp32_in_order"), 2) == Cuts{288});
