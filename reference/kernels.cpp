@@ -22,6 +22,7 @@ const Kernels& reference_kernels() {
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
       .scale_output = reference::scale_output,
+      .add_output = reference::add_output,
       .random_words = reference::random_words,
       .multiply = reference::multiply,
       .multiply_dense = reference::multiply_dense,

@@ -5,5 +5,6 @@ namespace nvfp4::cpu {
 
 /// As in Kernels.
 Matrix scale_output(Matrix accumulator, const OutputScaling&);
+Matrix add_output(Matrix y, float factor, MatrixView x);
 
 }  // namespace nvfp4::cpu

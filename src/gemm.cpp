@@ -1,5 +1,11 @@
 #include <nvfp4/gemm.hpp>
 
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+
+#include <nvfp4/kernels.hpp>
+
 #include "float_environment.hpp"
 
 namespace nvfp4 {
@@ -27,6 +33,59 @@ std::vector<float> factors(const BlockScaledTensor& t, const BlockScaledTensor& 
   return each;
 }
 
+void validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
+  const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
+  std::int64_t before = 0;
+  for (const std::int64_t cut : spec.cuts) {
+    if (cut <= before || cut >= a.cols || cut % a.spec.block.cols)
+      fail("K is cut at ascending multiples of a block's columns, inside K: not at " + std::to_string(cut));
+    before = cut;
+  }
+  if (!spec.bias.empty() && static_cast<std::int64_t>(spec.bias.size()) != b.rows)
+    fail("expected a bias for each of " + std::to_string(b.rows) + " columns, found " +
+         std::to_string(spec.bias.size()));
+  if (spec.c.bytes.empty()) return;
+  if (spec.c.dtype != Dtype::fp32 || spec.c.rows != a.rows || spec.c.cols != b.rows)
+    fail("expected C " + std::to_string(a.rows) + " x " + std::to_string(b.rows) + " in fp32, found " +
+         std::to_string(spec.c.rows) + " x " + std::to_string(spec.c.cols) + " in " +
+         std::string(name(spec.c.dtype)));
+}
+
+/// `count` bytes of each row from `first` on.
+std::vector<std::uint8_t> part(const std::vector<std::uint8_t>& bytes, std::int64_t rows, std::int64_t first,
+                               std::int64_t count) {
+  const std::int64_t pitch = rows ? static_cast<std::int64_t>(bytes.size()) / rows : 0;
+  std::vector<std::uint8_t> out(static_cast<std::size_t>(rows * count));
+  for (std::int64_t i = 0; i < rows; ++i)
+    std::copy_n(bytes.begin() + i * pitch + first, count, out.begin() + i * count);
+  return out;
+}
+
+/// Columns [first, last) of every row; `first` lies between two blocks.
+BlockScaledTensor columns(const BlockScaledTensor& t, std::int64_t first, std::int64_t last) {
+  BlockScaledTensor out{.spec = t.spec, .dtype = t.dtype, .rows = t.rows, .cols = last - first};
+  const std::int64_t block = first / t.spec.block.cols;
+  out.codes = part(t.codes, t.rows, first * info(t.spec.dialect->element).bits / 8, out.row_bytes());
+  out.scales = part(t.scales, t.rows, block, out.blocks_per_row());
+  out.global = t.global;
+  return out;
+}
+
+/// The accumulator of each range of K from +0, added to the sum of those before.
+Matrix accumulate(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
+                  std::vector<std::int64_t> cuts, const Kernels& kernels) {
+  if (cuts.empty()) return kernels.multiply(a, b, acc);
+  Matrix sum;
+  std::int64_t first = 0;
+  cuts.push_back(a.cols);
+  for (const std::int64_t last : cuts) {
+    Matrix partial = kernels.multiply(columns(a, first, last), columns(b, first, last), acc);
+    sum = first ? kernels.add_output(std::move(sum), 1, partial.view()) : std::move(partial);
+    first = last;
+  }
+  return sum;
+}
+
 }  // namespace
 
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b) {
@@ -34,6 +93,33 @@ OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor
   const float inverse = inverse_divisors(a, b);
   if (is_per_row(a) || is_per_row(b)) return {inverse, false, factors(a, b), factors(b, a)};
   return {factor(a, 0) * factor(b, 0) * inverse};
+}
+
+std::vector<std::int64_t> split_k(const BlockScaledTensor& a, const Accumulation& acc, std::int64_t parts) {
+  if (parts < 1) throw std::invalid_argument("K is split into 1 part or more");
+  const std::int64_t whole = std::lcm<std::int64_t>(acc.k, a.spec.block.cols);
+  const std::int64_t count = (a.cols + whole - 1) / whole,
+                     ranges = std::min(parts, std::max<std::int64_t>(count, 1));
+  const std::int64_t each = (count + ranges - 1) / ranges * whole;
+  std::vector<std::int64_t> cuts;
+  for (std::int64_t cut = each; cut < a.cols; cut += each) cuts.push_back(cut);
+  return cuts;
+}
+
+const Accumulation& default_accumulation(const Dialect& d) {
+  return *find_accumulation(d.scale != Format::e8m0     ? "sm100_nvfp4"
+                            : d.element == Format::e2m1 ? "sm100_mxfp4"
+                                                        : "sm100_mxf8f6f4");
+}
+
+Matrix gemm(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
+            const GemmSpec& spec, const Kernels& kernels) {
+  validate(acc, a, b);
+  validate(spec, a, b);
+  Matrix y = kernels.scale_output(accumulate(a, b, acc, spec.cuts, kernels), spec.scaling);
+  if (!spec.bias.empty()) y = kernels.add_output(std::move(y), 1, {spec.bias.data(), 1, b.rows});
+  if (!spec.c.bytes.empty()) y = kernels.add_output(std::move(y), spec.beta, spec.c.view());
+  return y;
 }
 
 }  // namespace nvfp4

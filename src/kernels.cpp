@@ -30,6 +30,7 @@ constexpr Kernels table(std::string_view name) {
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = [](MatrixView x, const Hadamard& h) { return cpu::hadamard(*Instructions(), x, h); },
       .scale_output = cpu::scale_output,
+      .add_output = cpu::add_output,
       .random_words =
           [](const RandomBits& bits, std::int64_t row, std::int64_t first_block,
              std::span<std::uint32_t> words) {

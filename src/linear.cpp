@@ -55,8 +55,7 @@ Term multiply(const GemmRecipe& recipe, Operand a, Operand b, const Kernels& ker
   if (recipe.a.rht)
     term.transform = "Hadamard transform of " + std::to_string(recipe.a.rht) + ", signs " +
                      std::string(name(recipe.a.signs));
-  term.out = kernels.scale_output(kernels.multiply(*term.a.quantized, *term.b.quantized, accumulation),
-                                  term.scaling);
+  term.out = gemm(*term.a.quantized, *term.b.quantized, accumulation, {.scaling = term.scaling}, kernels);
   return term;
 }
 

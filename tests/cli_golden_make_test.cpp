@@ -1,6 +1,9 @@
 #include <doctest/doctest.h>
 
+#include <array>
+
 #include <nvfp4/io.hpp>
+#include <nvfp4/kernels.hpp>
 #include <nvfp4/producers.hpp>
 
 #include "tests/program.hpp"
@@ -74,12 +77,90 @@ TEST_CASE("cli golden make: what the manifest says of a transform suffices to ch
   CHECK(run(Arguments{"golden", "check", file, "--seed", "8"} + transform).exit_code == 1);
 }
 
+TEST_CASE("cli golden make: products hold by what their manifest says, and d is that of the reference") {
+  const scratch::Folder folder;
+  const std::string file = folder / "g.npz";
+  const std::vector<std::pair<Arguments, const char*>> all = {
+      {{}, "sm100_nvfp4"},
+      {{"--tensor-scale", "row", "--accumulate", "exact"}, "exact"},
+      {{"--block", "16x16", "--seed", "3"}, "sm100_nvfp4"},
+      {{"--producer", "te_ref_4over6_mse256", "--accumulate", "sm120_nvfp4"}, "sm120_nvfp4"},
+      {{"--dialect", "mxfp4_ceil"}, "sm100_mxfp4"},
+      {{"--dialect", "mxfp8_floor"}, "sm100_mxf8f6f4"},
+      {{"--dialect", "cutlass_epilogue"}, "sm100_nvfp4"}};
+  for (const auto& [options, model] : all) {
+    CAPTURE(Json(options).dump());
+    const Json made =
+        program::json(Arguments{"golden", "make", "-o", file, "--force", "--kind", "gemm"} + options);
+    CHECK(made.value("accumulate", "") == model);
+    for (const std::string device : {"cpu", "reference"}) {
+      const Json checked = program::json({"golden", "check", file, "--device", device});
+      CHECK(checked.value("equal", -1) == made.value("cases", -2));
+      CHECK(checked.value("arrays", -1) == made.value("cases", -2));
+    }
+  }
+}
+
+TEST_CASE("cli golden make: d of a product is alpha times the sum of what the arrays decode to") {
+  const scratch::Folder folder;
+  REQUIRE(
+      run({"golden", "make", "-o", folder / "g.npz", "--kind", "gemm", "--accumulate", "exact"}).exit_code ==
+      0);
+  const auto file = io::open_arrays(folder / "g.npz");
+  const auto numbers = [&](const std::string& prefix, std::int64_t rows) {
+    const BlockScaledTensor t = io::read_tensor(*file, prefix, {}, rows, 16);
+    std::vector<double> values;
+    for (std::int64_t i = 0; i < rows * 16; ++i) {
+      const std::uint32_t byte = t.codes[static_cast<std::size_t>(i / 2)], code = byte >> (i % 2 * 4) & 15;
+      const std::uint32_t scale = t.scales[static_cast<std::size_t>(i / 16)];
+      float element = 0, of_block = 0;
+      reference_kernels().decode({&code, 1}, Format::e2m1, {&element, 1});
+      reference_kernels().decode({&scale, 1}, Format::e4m3, {&of_block, 1});
+      values.push_back(double{element} * of_block);
+    }
+    return std::pair(values, t.global[0]);
+  };
+  const auto [a, a_amax] = numbers("one_block/a_", 8);
+  const auto [b, b_amax] = numbers("one_block/b_", 8);
+  const io::Array d = file->read("one_block/d");
+  const auto actual = d.f32(std::array<std::int64_t, 2>{8, 8});
+  const float alpha = a_amax * b_amax * (1 / (2688.f * 2688.f));
+  for (std::size_t i = 0; i < 64; ++i) {
+    double sum = 0;
+    for (std::size_t k = 0; k < 16; ++k) sum += a[i / 8 * 16 + k] * b[i % 8 * 16 + k];
+    CHECK(actual[i] == static_cast<float>(sum) * alpha);
+  }
+}
+
+TEST_CASE("cli golden make: a flipped byte of a product's file is found, whichever array it is in") {
+  const scratch::Folder folder;
+  const std::string good = folder / "g.npz", bad = folder / "bad.npz";
+  REQUIRE(run({"golden", "make", "-o", good, "--kind", "gemm"}).exit_code == 0);
+  for (const std::string name :
+       {"a_packed", "a_scales", "a_global", "b_packed", "b_scales", "b_global", "d"}) {
+    CAPTURE(name);
+    rewrite(good, bad, "aligned/" + name, [](auto bytes) { bytes.back() ^= 0x01; });
+    const Json checked = program::json({"golden", "check", bad});
+    CHECK(checked.value("/first/case"_json_pointer, "") == "aligned");
+    CHECK(checked.value("/first/array"_json_pointer, "") == "d");
+    CHECK(checked.value("equal", 0) == 6);
+  }
+  rewrite(good, bad, "manifest", [](auto bytes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    bytes[text.find("sm100_nvfp4")] = 'x';
+  });
+  CHECK(refusal({"golden", "check", bad}).find("manifest field 'accumulate'") != std::string::npos);
+  CHECK(refusal({"golden", "make", "-o", bad, "--force", "--kind", "gemm", "--accumulate", "sm90_bf16"})
+            .find("--kind gemm: sm90_bf16: takes") != std::string::npos);
+}
+
 TEST_CASE("cli golden make: refusals") {
   const scratch::Folder folder;
   const Arguments make = {"golden", "make", "-o", folder / "g.npz"};
   CHECK(refusal(make + Arguments{"--pack", "nope"}).find("'nope': expected one of ties") !=
         std::string::npos);
-  CHECK(refusal(make + Arguments{"--kind", "gemm"}).find("--kind gemm") != std::string::npos);
+  CHECK(refusal(make + Arguments{"--kind", "mma"}).find("--kind mma: expected quantize, rht, gemm") !=
+        std::string::npos);
   CHECK(refusal(make + Arguments{"--dialect", "nope"}).find("te_ref") != std::string::npos);
   CHECK(refusal(make + Arguments{"--seed", "-1"}).find("--seed") != std::string::npos);
   CHECK(refusal(make + Arguments{"--device", "gpu"}).find("GPU") != std::string::npos);

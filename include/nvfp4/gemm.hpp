@@ -1,6 +1,8 @@
 #pragma once
+#include <cstdint>
 #include <vector>
 
+#include <nvfp4/accumulation.hpp>
 #include <nvfp4/tensor.hpp>
 
 namespace nvfp4 {
@@ -19,5 +21,35 @@ struct OutputScaling {
 /// factors, a row's multiplied by a single one of the other operand first (its cpp_extensions/gemm.py). All other
 /// conventions: the product of the two decode scales, an EncodeScale's being 1 / it.
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b);
+
+struct Kernels;
+
+/// What a GEMM does beside multiplying, in this order, each step one FP32 operation rounded to nearest even:
+///   acc = ((acc_0 + acc_1) + acc_2) + ...     the accumulators of the ranges of K, each begun from +0
+///   y = ((acc * alpha) * rows[i]) * cols[j]
+///   y = y + bias[j]
+///   y = y + (beta * c(i, j))                  two roundings: an FMA here, as in CUTLASS's host reference, is another
+/// Every NaN comes out as the GPU's 0x7FFFFFFF.
+struct GemmSpec {
+  OutputScaling scaling{};
+  std::vector<std::int64_t> cuts{};  ///< where K is cut: ascending, inside K, each between two blocks
+  std::vector<float> bias{};         ///< one a column; empty: no such step
+  Matrix c{};  ///< FP32, M x N; 0 x 0: no such step, else c is read even where beta is 0
+  float beta = 1;
+};
+
+/// Split-K: the cuts that make `parts` ranges of equally many whole instructions; the last takes what is left, and
+/// there are fewer where K runs out before. A stream-K tile is the same with cuts of its own. Throws
+/// std::invalid_argument for fewer parts than 1.
+std::vector<std::int64_t> split_k(const BlockScaledTensor& a, const Accumulation&, std::int64_t parts);
+
+/// The accumulation of operands of this dialect where nothing else is said: sm100_nvfp4, or under E8M0 scales
+/// sm100_mxfp4 and for FP8 elements sm100_mxf8f6f4.
+const Accumulation& default_accumulation(const Dialect&);
+
+/// M x N in FP32, of a (M x K) and b (N x K). Throws std::invalid_argument where sizes or cuts do not fit, or the
+/// accumulation does not take such operands.
+Matrix gemm(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&, const GemmSpec&,
+            const Kernels&);
 
 }  // namespace nvfp4

@@ -53,6 +53,10 @@ struct Kernels {
   /// An FP32 accumulator by the second-level scales of its operands. Every NaN comes out as the GPU's 0x7FFFFFFF.
   Matrix (*scale_output)(Matrix accumulator, const OutputScaling&);
 
+  /// y(i, j) + (factor * x(i, j)) in FP32, the product rounded first. x has y's shape, or one row that stands for
+  /// every row. Every NaN comes out as 0x7FFFFFFF.
+  Matrix (*add_output)(Matrix y, float factor, MatrixView x);
+
   /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b); words.size() is a multiple of 4.
   void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block,
                        std::span<std::uint32_t> words);

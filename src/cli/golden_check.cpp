@@ -7,6 +7,7 @@
 
 #include "case_check.hpp"
 #include "device.hpp"
+#include "golden_gemm.hpp"
 #include "golden_linear.hpp"
 #include "junit.hpp"
 #include "number.hpp"
@@ -46,7 +47,12 @@ class ManifestReader {
  public:
   explicit ManifestReader(const io::ArrayFile& file) : file_(file.file()), manifest_(read_manifest(file)) {}
 
-  bool is_linear() const { return manifest_.value("kind", Json()) == "linear"; }
+  bool is(const char* kind) const { return manifest_.value("kind", Json()) == kind; }
+  const Accumulation& accumulation() const {
+    const std::string name = text("accumulate");
+    if (const Accumulation* acc = find_accumulation(name)) return *acc;
+    refuse("accumulate", "a model of nvfp4 gemm --list-models", name);
+  }
   Recipe recipe() const {
     if (!manifest_.contains("recipe")) refuse("recipe", "a recipe", "none");
     return io::parse_recipe(manifest_["recipe"].dump(), file_);
@@ -135,11 +141,20 @@ std::map<std::string, io::GoldenCase> results_by_case(const io::ArrayFile& file,
   return results;
 }
 
+/// Of a file whose cases are products or layers, not inputs and what was made of them.
+std::optional<std::vector<Verdict>> check_products(const Options& o, const io::ArrayFile& file) {
+  const ManifestReader manifest(file);
+  const Kernels& kernels = kernels_of(o.device);
+  if (manifest.is("linear")) return check_linear(file, manifest.recipe(), manifest.seed(), kernels);
+  if (manifest.is("gemm"))
+    return check_gemm(file, manifest.producer(o.profile), manifest.accumulation(), kernels);
+  return std::nullopt;
+}
+
 std::vector<Verdict> check_file(const Options& o, const CLI::App& app) {
   const auto file = io::open_arrays(o.file);
   if (!profile_given(app) && file->contains("manifest"))
-    if (const ManifestReader manifest(*file); manifest.is_linear())
-      return check_linear(*file, manifest.recipe(), manifest.seed(), kernels_of(o.device));
+    if (auto verdicts = check_products(o, *file)) return *std::move(verdicts);
   const auto separate = o.inputs.empty() ? nullptr : io::open_arrays(o.inputs);
   const io::ArrayFile& inputs = separate ? *separate : *file;
   const std::vector<std::string> names = input_names(inputs);

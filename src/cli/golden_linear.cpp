@@ -6,7 +6,7 @@
 
 #include <nvfp4/linear.hpp>
 
-#include "number.hpp"
+#include "golden_numbers.hpp"
 
 namespace nvfp4::cli {
 namespace {
@@ -26,20 +26,6 @@ constexpr LayerCase layers[] = {
     {"zero_blocks", 48, 64, 32, 0, true},
 };
 
-/// BF16 numbers over eight binades: 8 random bits of significand, 3 of exponent, a sign.
-Matrix numbers(std::int64_t rows, std::int64_t cols, std::uint64_t seed, std::uint64_t stream) {
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows; ++i)
-    for (std::int64_t j = 0; j < cols; ++j) {
-      const auto word =
-          draw({.seed = seed, .stream = stream, .col = j / 4 * 16}, i, 0)[static_cast<std::size_t>(j % 4)];
-      const float significand = static_cast<float>(128 + (word & 127)) * 0x1p-10f;
-      x.f32()[i * cols + j] =
-          significand * static_cast<float>(1 << (word >> 8 & 7)) * (word >> 31 ? -1.f : 1.f);
-    }
-  return x;
-}
-
 void clear_some_blocks(Matrix& x) {
   for (std::int64_t i = 0; i < x.rows; ++i)
     for (std::int64_t j = 0; j < x.cols; ++j)
@@ -51,15 +37,11 @@ struct Inputs {
 };
 
 Inputs inputs_of(const LayerCase& c, std::uint64_t seed, std::uint64_t stream) {
-  Inputs in{numbers(c.tokens, c.in, seed, stream), numbers(c.out, c.in, seed, stream + 1),
-            numbers(c.tokens, c.out, seed, stream + 2)};
+  Inputs in{random_numbers(c.tokens, c.in, seed, stream), random_numbers(c.out, c.in, seed, stream + 1),
+            random_numbers(c.tokens, c.out, seed, stream + 2)};
   for (std::int64_t i = 0; i < c.tokens * c.in; ++i) in.x.f32()[i] += c.token_mean;
   if (c.has_zero_blocks) clear_some_blocks(in.x), clear_some_blocks(in.dy);
   return in;
-}
-
-GoldenArray array(const std::string& name, const Matrix& m) {
-  return {{name, io::ElementType::f32, {m.rows, m.cols}}, m.bytes};
 }
 
 /// y, dx and dw, widened to FP32.
@@ -68,7 +50,7 @@ std::vector<GoldenArray> results_of(const Recipe& recipe, const Inputs& in, std:
   const LinearResult r = linear(recipe, in.x.view(), in.w.view(), in.dy.view(), seed, kernels);
   std::vector<GoldenArray> arrays;
   for (const auto& [name, pass] : {std::pair{"y", &r.fprop}, {"dx", &r.dgrad}, {"dw", &r.wgrad}})
-    arrays.push_back(array(name, converted(pass->out.view(), Dtype::fp32, kernels)));
+    arrays.push_back(float_array(name, converted(pass->out.view(), Dtype::fp32, kernels)));
   return arrays;
 }
 
@@ -81,28 +63,13 @@ Matrix read(const io::ArrayFile& file, const std::string& name) {
   return m;
 }
 
-void compare(const io::Array& given, const GoldenArray& ours, Verdict& verdict) {
-  if (given.info.type != ours.info.type || given.info.shape != ours.info.shape)
-    given.refuse("float32 " + shape_text(ours.info.shape),
-                 std::string(io::info(given.info.type).numpy) + " " + shape_text(given.info.shape));
-  const ArrayDifference d = compare_floats(given.bytes.view(), ours.bytes, CompareMode::bytes);
-  ++verdict.arrays;
-  verdict.differing_bytes += d.bytes;
-  if (!d.first || !verdict.text.empty()) return;
-  const std::int64_t cols = ours.info.shape[1], row = *d.first / cols, col = *d.first % cols;
-  verdict.text = "case " + verdict.name + ", array " + ours.info.name + " at (" + std::to_string(row) + ", " +
-                 std::to_string(col) + ") differs";
-  verdict.first = {
-      {"case", verdict.name}, {"array", ours.info.name}, {"row", row}, {"col", col}, {"text", verdict.text}};
-}
-
 Verdict check_layer(const io::ArrayFile& file, const std::string& name, const Recipe& recipe,
                     std::uint64_t seed, const Kernels& kernels) {
   const Inputs in{read(file, name + "/x"), read(file, name + "/w"), read(file, name + "/dy")};
   Verdict verdict{.name = name};
   try {
     for (const GoldenArray& ours : results_of(recipe, in, seed, kernels))
-      compare(file.read(name + "/" + ours.info.name), ours, verdict);
+      compare_matrix(file.read(name + "/" + ours.info.name), ours, verdict);
   } catch (const std::invalid_argument& e) {
     throw io::FileError(file.file(), "case '" + name + "'", "the inputs of a linear layer", e.what());
   }
@@ -117,7 +84,8 @@ std::vector<GoldenArray> linear_cases(const Recipe& recipe, std::uint64_t seed, 
   for (const LayerCase& c : layers) {
     const Inputs in = inputs_of(c, seed, stream);
     stream += 3;
-    std::vector<GoldenArray> of_case{array("x", in.x), array("w", in.w), array("dy", in.dy)};
+    std::vector<GoldenArray> of_case{float_array("x", in.x), float_array("w", in.w),
+                                     float_array("dy", in.dy)};
     for (GoldenArray& result : results_of(recipe, in, seed, kernels)) of_case.push_back(std::move(result));
     for (GoldenArray& a : of_case) {
       a.info.name = std::string(c.name) + "/" + a.info.name;

@@ -8,7 +8,9 @@
 
 #include "device.hpp"
 #include "golden_file.hpp"
+#include "golden_gemm.hpp"
 #include "golden_linear.hpp"
+#include "model_table.hpp"
 #include "number.hpp"
 #include "profile.hpp"
 #include "recipe_argument.hpp"
@@ -18,7 +20,7 @@ namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string out, kind = "quantize", recipe = "nvidia", input_dtype = "float32", device = "cpu";
+  std::string out, kind = "quantize", recipe = "nvidia", accumulate, input_dtype = "float32", device = "cpu";
   ProfileOptions profile;
   std::vector<std::string> packs;
   bool force = false;
@@ -74,8 +76,8 @@ void add_case(GoldenFile& file, const Case& c, const Producer& producer, const K
   }
 }
 
-Json manifest(const Options& o, const Producer& producer, const std::vector<std::string>& packs,
-              const GoldenFile& file) {
+/// What of any kind made the file: the producer, and what its arrays mean.
+Json manifest(const Options& o, const Producer& producer) {
   Json json = describe_profile(producer);
   const Dialect& dialect = *producer.spec.dialect;
   json["kind"] = o.kind;
@@ -84,10 +86,16 @@ Json manifest(const Options& o, const Producer& producer, const std::vector<std:
   json["global_is"] = name(dialect.global_is);
   if (dialect.global_is == GlobalIs::amax) json["global_divisor"] = global_divisor(producer.spec);
   json["scale_format"] = dialect.scale == Format::e8m0 ? "e8m0" : "e4m3";
+  json["provenance"] = {{"library_version", NVFP4_VERSION}, {"seed", o.profile.seed}};
+  return json;
+}
+
+Json manifest(const Options& o, const Producer& producer, const std::vector<std::string>& packs,
+              const GoldenFile& file) {
+  Json json = manifest(o, producer);
   json["packs"] = packs;
   json["input_dtype"] = name(*dtype_named(o.input_dtype));
   json["refused"] = file.refused;
-  json["provenance"] = {{"library_version", NVFP4_VERSION}, {"seed", o.profile.seed}};
   return json;
 }
 
@@ -117,6 +125,29 @@ Outcome make_linear(const Options& o) {
                   {"cases", cases},
                   {"seed", o.profile.seed}};
   outcome.text = o.out + ": " + std::to_string(cases) + " linear layers by " + recipe.name + "\n";
+  return outcome;
+}
+
+Outcome make_gemm(const Options& o) {
+  const Producer producer = profile(o.profile);
+  const Accumulation& acc = o.accumulate.empty() ? default_accumulation(*producer.spec.dialect)
+                                                 : model_named(o.accumulate, "--accumulate");
+  GoldenFile file{.arrays = gemm_cases(producer, acc, o.profile.seed, kernels_of(o.device))};
+  const auto cases = std::ranges::count_if(
+      file.arrays, [](const GoldenArray& array) { return array.info.name.ends_with("/d"); });
+  Json json = manifest(o, producer);
+  json["accumulate"] = acc.name;
+  write(o, file, json.dump());
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = describe_profile(producer);
+  outcome.json.update({{"output", o.out},
+                       {"kind", o.kind},
+                       {"accumulate", acc.name},
+                       {"cases", cases},
+                       {"seed", o.profile.seed}});
+  outcome.text = o.out + ": " + std::to_string(cases) + " products by " +
+                 std::string(producer.spec.dialect->name) + " and " + std::string(acc.name) + "\n";
   return outcome;
 }
 
@@ -151,8 +182,9 @@ Outcome make_quantized(const Options& o) {
 
 Outcome run(const Options& o) {
   if (o.kind == "linear") return make_linear(o);
+  if (o.kind == "gemm") return make_gemm(o);
   if (o.kind == "quantize" || o.kind == "rht") return make_quantized(o);
-  throw UsageError("--kind " + o.kind + ": expected quantize, rht or linear; no other is built");
+  throw UsageError("--kind " + o.kind + ": expected quantize, rht, gemm or linear; no other is built");
 }
 
 }  // namespace
@@ -161,11 +193,16 @@ Run declare_golden_make(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("-o,--output", o->out, ".npz, or - for stdout")->required();
   declare_profile(app, o->profile);
-  app.add_option("--kind", o->kind,
-                 "quantize|rht|linear: rht adds what the transform made; linear has layers, by --recipe")
+  app.add_option(
+         "--kind", o->kind,
+         "quantize|rht|gemm|linear: rht adds what the transform made; gemm has products, by --accumulate; "
+         "linear has layers, by --recipe")
       ->capture_default_str();
   app.add_option("--recipe", o->recipe, "of --kind linear: FILE.json, or one of " + recipe_names())
       ->capture_default_str();
+  app.add_option("--accumulate", o->accumulate,
+                 "of --kind gemm, else the dialect's own: a name of nvfp4 gemm --list-models")
+      ->type_name("NAME");
   app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, witnesses, ...")
       ->delimiter(',');
   app.add_option("--input-dtype", o->input_dtype, "float32|bf16|float16: of the inputs")

@@ -18,6 +18,7 @@ constexpr Command table[] = {
     {"verify", "the main job: hold the fast layer against the reference, byte by byte", declare_verify},
     {"quantize", "quantize a matrix, or a whole checkpoint", declare_quantize},
     {"dequantize", "back to float32, float16 or bf16, by the dialect's own rule", declare_dequantize},
+    {"gemm", "a product of two quantized tensors, summed as a tensor core does", declare_gemm},
     {"mma", "matrix instructions bit by bit: a model of the hardware against results", declare_mma},
     {"golden make", "write inputs and the bytes expected of them", declare_golden_make},
     {"golden check", "recompute somebody's golden file or raw dump and compare", declare_golden_check},

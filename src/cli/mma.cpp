@@ -8,6 +8,7 @@
 #include "command.hpp"
 #include "device.hpp"
 #include "mma_file.hpp"
+#include "model_table.hpp"
 #include "number.hpp"
 #include "terminal.hpp"
 
@@ -19,19 +20,12 @@ struct Options {
   bool force = false;
 };
 
-std::string model_names() {
-  std::string text;
-  for (const Accumulation& acc : accumulations()) text += (text.empty() ? "" : ", ") + std::string(acc.name);
-  return text;
-}
-
 Accumulation model_of(const Options& o) {
-  const Accumulation* acc = find_accumulation(o.model);
-  if (!acc) throw UsageError("--model " + o.model + ": expected one of " + model_names());
+  const Accumulation& acc = model_named(o.model, "--model");
   const std::optional<Dtype> dtype = dtype_named(o.out_dtype);
-  if (dtype == Dtype::fp16) return fp16_accumulator(*acc);
+  if (dtype == Dtype::fp16) return fp16_accumulator(acc);
   if (dtype != Dtype::fp32) throw UsageError("--out-dtype " + o.out_dtype + ": expected fp32 or fp16");
-  return *acc;
+  return acc;
 }
 
 /// The element format: the model's only one, or the one that is named.

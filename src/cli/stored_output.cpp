@@ -27,14 +27,14 @@ std::int64_t rows_of(const io::Array& packed) {
   return rows;
 }
 
+}  // namespace
+
 io::Array only_array(const std::string& path) {
   const auto file = io::open_arrays(path);
   if (file->names().size() != 1)
     throw io::FileError(path, "file", "one array", std::to_string(file->names().size()) + " arrays");
   return file->read(file->names().front());
 }
-
-}  // namespace
 
 StoredOutput stored_output(const io::ArrayFile& file, const std::string& prefix) {
   const io::Array packed = file.read(prefix + "packed");

@@ -19,6 +19,9 @@ struct StoredOutput {
 /// Arrays prefix + packed, scales (or where it is missing scales_swizzled), and global where there is one.
 StoredOutput stored_output(const io::ArrayFile&, const std::string& prefix);
 
+/// The array of a file that has but one. Throws io::FileError for another.
+io::Array only_array(const std::string& path);
+
 /// Files of one array each; an empty `global` is none.
 StoredOutput stored_output(const std::string& packed, const std::string& scales, const std::string& global);
 
