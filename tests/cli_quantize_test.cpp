@@ -193,6 +193,26 @@ TEST_CASE("cli quantize: stochastic rounding by a seed or by the caller's words"
   CHECK(has(refusal(in.quantize("f.npz") + given + Arguments{"--columns"}), "--random-words"));
 }
 
+TEST_CASE("cli quantize: with the words that a kernel of Transformer Engine draws") {
+  const Input in(64, 128);
+  const Arguments te{"--rounding", "sr", "--random-map", "te",
+                     "--seed",     "5",  "--te-kernel",  "tuned_1d_rowwise"};
+  REQUIRE(run(in.quantize("a.npz") + te + Arguments{"--te-offset", "1024"}).exit_code == 0);
+  const auto made = io::read_quantized(in.folder / "a.npz");
+  const auto words = te_random_words(*find_te_random_map("tuned_1d_rowwise"), 64, 128, 5, 1024);
+  QuantizeSpec spec = default_spec(dialects::te::info);
+  spec.stochastic =
+      Stochastic{.rule = SrRule::te_software, .map = ByteMap::te, .from_caller = true, .words = words};
+  CHECK(compare(reference_kernels().quantize(in.x.view(), spec, {}), made.rows).equal());
+  CHECK((made.options.at("te_kernel") == nvfp4::io::Option(std::string("tuned_1d_rowwise"))));
+  REQUIRE(run(in.quantize("b.npz") + te).exit_code == 0);
+  CHECK((io::read_quantized(in.folder / "b.npz").rows.codes != made.rows.codes));
+  CHECK(has(refusal(in.quantize("c.npz") + te + Arguments{"--transpose", "--te-kernel", "nope"}),
+            "--te-kernel"));
+  const Input odd(37, 52);
+  CHECK(has(refusal(odd.quantize("c.npz") + te), "x.npy: --te-kernel tuned_1d_rowwise"));
+}
+
 TEST_CASE("cli quantize: what a producer refuses") {
   const Input in(37, 52);
   CHECK(has(refusal(in.quantize() + Arguments{"--producer", "te_ref_2d"}), "x.npy"));

@@ -392,3 +392,28 @@ TEST_CASE("hadamard: the kernels of size 16 as the reference") {
             check_layers(x, {.sum = sum, .rounded = rounded, .along = along});
     }
 }
+
+/// The transform's own step and the accumulation model of products were written apart: a product with the matrix.
+TEST_CASE("hadamard: a tensor core's transform is its matrix product") {
+  for (const int size : {16, 32, 128}) {
+    const Hadamard h{
+        .signs = Signs::seed, .sum = HadamardSum::tensor_core, .rounded = false, .size = size, .seed = 3};
+    Matrix matrix(size, size, Dtype::bf16);  // row j has the factors of output j
+    for (int j = 0; j < size; ++j)
+      for (int k = 0; k < size; ++k) {
+        const float entry =
+            hadamard_entry(size, Dtype::bf16) * (is_negative(sign_words(h), k, j) ? -1.f : 1.f);
+        matrix.u16()[j * size + k] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(entry) >> 16);
+      }
+    Matrix x(64, size, Dtype::bf16);
+    for (std::int64_t i = 0; i < x.rows * x.cols; ++i) {  // over thirty binades, so that steps cut bits
+      const std::uint32_t r = philox4x32({static_cast<std::uint32_t>(i)}, {})[0];
+      x.u16()[i] = static_cast<std::uint16_t>((r & 0x807F) | (112 + (r >> 16) % 30) << 7);
+    }
+    for (const Kernels* kernels : {&reference_kernels(), &cpu_kernels()}) {
+      const Matrix product =
+          kernels->multiply_dense(x.view(), matrix.view(), *find_accumulation("sm90_bf16"));
+      CHECK(kernels->hadamard(x.view(), h).bytes == product.bytes);
+    }
+  }
+}

@@ -5,6 +5,7 @@
 #include <nvfp4/checkpoint.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/stack.hpp>
+#include <nvfp4/te_random.hpp>
 
 #include "device.hpp"
 #include "number.hpp"
@@ -15,7 +16,9 @@ namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string in, out, array, tensor, input_dtype, layout = "linear", format, random_words, device = "cpu";
+  std::string in, out, array, tensor, input_dtype, layout = "linear", format, random_words, te_kernel,
+                                                   device = "cpu";
+  std::uint64_t te_offset = 0;
   ProfileOptions profile;
   std::vector<std::string> include, exclude;
   bool transpose = false, experts = false, force = false;
@@ -39,6 +42,10 @@ std::map<std::string, io::Option> manifest_options(const Options& o) {
   if (o.transpose) options["transpose"] = true;
   if (!o.profile.producer.empty()) options["producer"] = o.profile.producer;
   if (o.profile.rht) options["rht"] = std::int64_t{o.profile.rht}, options["rht_signs"] = o.profile.rht_signs;
+  if (!o.te_kernel.empty())
+    options.insert({{"te_kernel", o.te_kernel},
+                    {"te_seed", std::to_string(o.profile.seed)},
+                    {"te_offset", std::to_string(o.te_offset)}});
   return options;
 }
 
@@ -70,15 +77,29 @@ Outcome report(const Options& o, const Producer& producer, const BlockScaledTens
   return outcome;
 }
 
-/// The random words of --random-words, if any.
+/// The words that a kernel of Transformer Engine draws for an output of this shape.
+std::vector<std::uint32_t> te_words(const Options& o, MatrixView x) {
+  const TeRandomMap* map = find_te_random_map(o.te_kernel);
+  std::string names;
+  for (const TeRandomMap& m : te_random_maps()) names += (names.empty() ? "" : ", ") + std::string(m.name);
+  if (!map) throw UsageError("--te-kernel " + o.te_kernel + ": expected one of " + names);
+  try {
+    return te_random_words(*map, x.rows, x.cols, o.profile.seed, o.te_offset);
+  } catch (const std::invalid_argument& refusal) {
+    throw UsageError(o.in + ": --te-kernel " + o.te_kernel + ": " + refusal.what());
+  }
+}
+
+/// The random words of --random-words or --te-kernel, if any.
 std::vector<std::uint32_t> read_words(const Options& o, MatrixView x, const QuantizeSpec& spec) {
-  if (o.random_words.empty()) return {};
-  if (!spec.stochastic) throw UsageError("--random-words needs --rounding sr");
+  if (o.random_words.empty() && o.te_kernel.empty()) return {};
+  const std::string option = o.te_kernel.empty() ? "--random-words" : "--te-kernel";
+  if (!spec.stochastic) throw UsageError(option + " needs --rounding sr");
   if (o.profile.columns)
-    throw UsageError("--random-words is for one operand: quantize the columns with --transpose");
-  const std::array shape{x.rows, (x.cols + 15) / 16 * 4};
+    throw UsageError(option + " is for one operand: quantize the columns with --transpose");
+  if (!o.te_kernel.empty()) return te_words(o, x);
   const io::Array array = io::open_arrays(o.random_words)->read("");
-  const auto words = array.u32(shape);
+  const auto words = array.u32(std::array{x.rows, (x.cols + 15) / 16 * 4});
   return {words.begin(), words.end()};
 }
 
@@ -123,7 +144,7 @@ Outcome quantize_experts(const Options& o) {
 
 void refuse_beside_experts(const CLI::App& app) {
   for (const char* option : {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--rounding",
-                             "--random-words", "--format", "--include", "--exclude"})
+                             "--random-words", "--te-kernel", "--format", "--include", "--exclude"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for one matrix, not for a stack of experts");
 }
@@ -202,6 +223,11 @@ Run declare_quantize(CLI::App& app) {
       "--random-words", o->random_words,
       ".npy, uint32 (rows, ceil(columns / 16) * 4) of what is quantized: the random bits of --rounding sr, "
       "a word for 4 elements");
+  app.add_option("--te-kernel", o->te_kernel,
+                 "the random words that this kernel of Transformer Engine draws, of --seed and --te-offset")
+      ->excludes("--random-words");
+  app.add_option("--te-offset", o->te_offset, "the generator's offset when that kernel is called")
+      ->capture_default_str();
   app.add_option("--format", o->format, "modelopt: IN is a whole checkpoint, OUT one by that convention");
   app.add_option("--include", o->include, "with --format: globs of tensors to quantize instead of *.weight");
   app.add_option("--exclude", o->exclude,
