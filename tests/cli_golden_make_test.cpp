@@ -154,6 +154,35 @@ TEST_CASE("cli golden make: a flipped byte of a product's file is found, whichev
             .find("--kind gemm: sm90_bf16: takes") != std::string::npos);
 }
 
+TEST_CASE("cli golden make: a product's file whose shapes do not fit is refused, and says where") {
+  const scratch::Folder folder;
+  const std::string good = folder / "g.npz", bad = folder / "bad.npz";
+  REQUIRE(run({"golden", "make", "-o", good, "--kind", "gemm"}).exit_code == 0);
+  const auto file = io::open_arrays(good);
+  const std::vector<std::byte> zeros(4096);
+  const auto refused = [&](const std::string& changed, const std::vector<std::int64_t>& shape) {
+    std::vector<io::Array> arrays;
+    std::vector<io::ArrayView> views;
+    for (const std::string& name : file->names()) arrays.push_back(file->read(name));
+    for (const io::Array& array : arrays) views.push_back({array.info, array.bytes.view()});
+    for (io::ArrayView& view : views) {
+      if (view.info.name != changed) continue;
+      view.info.shape = shape;
+      view.bytes = std::span(zeros).first(io::byte_size(view.info));
+    }
+    io::write_npz(bad, views, io::Overwrite::yes);
+    return refusal({"golden", "check", bad});
+  };
+  CHECK(refused("one_block/d", {8, 7}).find("one_block/d") != std::string::npos);
+  CHECK(refused("one_block/d", {64}).find("one_block/d") != std::string::npos);
+  CHECK(refused("one_block/a_packed", {1, 8, 8}).find("one_block/a_packed") != std::string::npos);
+  CHECK(refused("one_block/a_packed", {0, std::int64_t{1} << 50}).find("elements") != std::string::npos);
+  CHECK(refused("one_block/a_packed", {8, 5}).find("one_block/a_") != std::string::npos);
+  CHECK(refused("one_block/b_packed", {8, 16}).find("one_block/b_scales") != std::string::npos);
+  CHECK(refused("one_block/b_global", {2}).find("one_block/b_global") != std::string::npos);
+  CHECK(refused("one_block/d", {8, 8}) == "exit 1");
+}
+
 TEST_CASE("cli golden make: refusals") {
   const scratch::Folder folder;
   const Arguments make = {"golden", "make", "-o", folder / "g.npz"};
