@@ -80,7 +80,11 @@ TEST_CASE("cli golden make: what the manifest says of a transform suffices to ch
 TEST_CASE("cli golden make: products hold by what their manifest says, and d is that of the reference") {
   const scratch::Folder folder;
   const std::string file = folder / "g.npz";
-  const std::vector<std::pair<Arguments, const char*>> all = {
+  struct Case {
+    Arguments options;
+    const char* model;
+  };
+  const std::vector<Case> all = {
       {{}, "sm100_nvfp4"},
       {{"--tensor-scale", "row", "--accumulate", "exact"}, "exact"},
       {{"--block", "16x16", "--seed", "3"}, "sm100_nvfp4"},
@@ -88,11 +92,11 @@ TEST_CASE("cli golden make: products hold by what their manifest says, and d is 
       {{"--dialect", "mxfp4_ceil"}, "sm100_mxfp4"},
       {{"--dialect", "mxfp8_floor"}, "sm100_mxf8f6f4"},
       {{"--dialect", "cutlass_epilogue"}, "sm100_nvfp4"}};
-  for (const auto& [options, model] : all) {
-    CAPTURE(Json(options).dump());
+  for (const Case& each : all) {
+    CAPTURE(Json(each.options).dump());
     const Json made =
-        program::json(Arguments{"golden", "make", "-o", file, "--force", "--kind", "gemm"} + options);
-    CHECK(made.value("accumulate", "") == model);
+        program::json(Arguments{"golden", "make", "-o", file, "--force", "--kind", "gemm"} + each.options);
+    CHECK(made.value("accumulate", "") == each.model);
     for (const std::string device : {"cpu", "reference"}) {
       const Json checked = program::json({"golden", "check", file, "--device", device});
       CHECK(checked.value("equal", -1) == made.value("cases", -2));
