@@ -65,15 +65,18 @@ struct Pair {
 }  // namespace
 
 TEST_CASE("cli gemm: D by default is the dialect's own, by its own accumulation") {
-  for (const auto& [dialect, model] : {std::pair{"te", "sm100_nvfp4"},
-                                       {"cutlass_epilogue", "sm100_nvfp4"},
-                                       {"torchao", "sm100_nvfp4"},
-                                       {"mxfp4_ceil", "sm100_mxfp4"},
-                                       {"mxfp8_floor", "sm100_mxf8f6f4"}}) {
-    CAPTURE(dialect);
-    const Pair pair({"--dialect", dialect}, {"--dialect", dialect});
-    pair.check({}, {.scaling = output_scaling(pair.tensor("a"), pair.tensor("b"))}, model);
-    CHECK(program::json(pair.command() + Arguments{"--force"}).value("accumulate", "") == model);
+  struct Own {
+    const char *dialect, *model;
+  };
+  for (const Own& own : {Own{"te", "sm100_nvfp4"},
+                         {"cutlass_epilogue", "sm100_nvfp4"},
+                         {"torchao", "sm100_nvfp4"},
+                         {"mxfp4_ceil", "sm100_mxfp4"},
+                         {"mxfp8_floor", "sm100_mxf8f6f4"}}) {
+    CAPTURE(own.dialect);
+    const Pair pair({"--dialect", own.dialect}, {"--dialect", own.dialect});
+    pair.check({}, {.scaling = output_scaling(pair.tensor("a"), pair.tensor("b"))}, own.model);
+    CHECK(program::json(pair.command() + Arguments{"--force"}).value("accumulate", "") == own.model);
   }
 }
 
@@ -141,15 +144,19 @@ TEST_CASE("cli gemm: D quantized again is D quantized by the dialect, and says w
   const Matrix d = io::load_matrix(pair.folder / "d.npy");
   QuantizeSpec norm{.dialect = &dialects::cutlass_epilogue::info, .amax = 2.f};
   QuantizeSpec rows{.dialect = &dialects::te::info, .tensor_scale = TensorScale::row};
-  const std::vector<std::pair<Arguments, QuantizeSpec>> all = {
+  struct Case {
+    Arguments options;
+    QuantizeSpec spec;
+  };
+  const std::vector<Case> all = {
       {{"--out-dialect", "cutlass_epilogue", "--out-tensor-amax", "2"}, norm},
       {{"--out-dialect", "te", "--out-tensor-scale", "row"}, rows},
       {{"--out-dialect", "mxfp4_ceil", "--out-block", "1x32"}, default_spec(dialects::mxfp4_ceil::info)}};
-  for (const auto& [options, spec] : all) {
-    CAPTURE(options[1]);
-    REQUIRE(run(pair.command("q.npz") + product + options + Arguments{"--force"}).exit_code == 0);
+  for (const Case& each : all) {
+    CAPTURE(each.options[1]);
+    REQUIRE(run(pair.command("q.npz") + product + each.options + Arguments{"--force"}).exit_code == 0);
     const io::QuantizedFile q = io::read_quantized(out);
-    CHECK(compare(q.rows, reference_kernels().quantize(d.view(), spec, {})).equal());
+    CHECK(compare(q.rows, reference_kernels().quantize(d.view(), each.spec, {})).equal());
     CHECK(std::get<std::string>(q.options.at("gemm_accumulate")) == "sm100_nvfp4");
     CHECK(std::get<std::string>(q.options.at("gemm_beta")) == "0x3F000000");
     CHECK(std::get<std::int64_t>(q.options.at("gemm_split_k")) == 2);

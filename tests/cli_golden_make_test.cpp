@@ -80,7 +80,11 @@ TEST_CASE("cli golden make: what the manifest says of a transform suffices to ch
 TEST_CASE("cli golden make: products hold by what their manifest says, and d is that of the reference") {
   const scratch::Folder folder;
   const std::string file = folder / "g.npz";
-  const std::vector<std::pair<Arguments, const char*>> all = {
+  struct Case {
+    Arguments options;
+    const char* model;
+  };
+  const std::vector<Case> all = {
       {{}, "sm100_nvfp4"},
       {{"--tensor-scale", "row", "--accumulate", "exact"}, "exact"},
       {{"--block", "16x16", "--seed", "3"}, "sm100_nvfp4"},
@@ -88,11 +92,11 @@ TEST_CASE("cli golden make: products hold by what their manifest says, and d is 
       {{"--dialect", "mxfp4_ceil"}, "sm100_mxfp4"},
       {{"--dialect", "mxfp8_floor"}, "sm100_mxf8f6f4"},
       {{"--dialect", "cutlass_epilogue"}, "sm100_nvfp4"}};
-  for (const auto& [options, model] : all) {
-    CAPTURE(Json(options).dump());
+  for (const Case& each : all) {
+    CAPTURE(Json(each.options).dump());
     const Json made =
-        program::json(Arguments{"golden", "make", "-o", file, "--force", "--kind", "gemm"} + options);
-    CHECK(made.value("accumulate", "") == model);
+        program::json(Arguments{"golden", "make", "-o", file, "--force", "--kind", "gemm"} + each.options);
+    CHECK(made.value("accumulate", "") == each.model);
     for (const std::string device : {"cpu", "reference"}) {
       const Json checked = program::json({"golden", "check", file, "--device", device});
       CHECK(checked.value("equal", -1) == made.value("cases", -2));
@@ -152,6 +156,35 @@ TEST_CASE("cli golden make: a flipped byte of a product's file is found, whichev
   CHECK(refusal({"golden", "check", bad}).find("manifest field 'accumulate'") != std::string::npos);
   CHECK(refusal({"golden", "make", "-o", bad, "--force", "--kind", "gemm", "--accumulate", "sm90_bf16"})
             .find("--kind gemm: sm90_bf16: takes") != std::string::npos);
+}
+
+TEST_CASE("cli golden make: a product's file whose shapes do not fit is refused, and says where") {
+  const scratch::Folder folder;
+  const std::string good = folder / "g.npz", bad = folder / "bad.npz";
+  REQUIRE(run({"golden", "make", "-o", good, "--kind", "gemm"}).exit_code == 0);
+  const auto file = io::open_arrays(good);
+  const std::vector<std::byte> zeros(4096);
+  const auto refused = [&](const std::string& changed, const std::vector<std::int64_t>& shape) {
+    std::vector<io::Array> arrays;
+    std::vector<io::ArrayView> views;
+    for (const std::string& name : file->names()) arrays.push_back(file->read(name));
+    for (const io::Array& array : arrays) views.push_back({array.info, array.bytes.view()});
+    for (io::ArrayView& view : views) {
+      if (view.info.name != changed) continue;
+      view.info.shape = shape;
+      view.bytes = std::span(zeros).first(io::byte_size(view.info));
+    }
+    io::write_npz(bad, views, io::Overwrite::yes);
+    return refusal({"golden", "check", bad});
+  };
+  CHECK(refused("one_block/d", {8, 7}).find("one_block/d") != std::string::npos);
+  CHECK(refused("one_block/d", {64}).find("one_block/d") != std::string::npos);
+  CHECK(refused("one_block/a_packed", {1, 8, 8}).find("one_block/a_packed") != std::string::npos);
+  CHECK(refused("one_block/a_packed", {0, std::int64_t{1} << 50}).find("elements") != std::string::npos);
+  CHECK(refused("one_block/a_packed", {8, 5}).find("one_block/a_") != std::string::npos);
+  CHECK(refused("one_block/b_packed", {8, 16}).find("one_block/b_scales") != std::string::npos);
+  CHECK(refused("one_block/b_global", {2}).find("one_block/b_global") != std::string::npos);
+  CHECK(refused("one_block/d", {8, 8}) == "exit 1");
 }
 
 TEST_CASE("cli golden make: refusals") {
