@@ -25,12 +25,6 @@ std::vector<std::uint32_t> encode(const Kernels& kernels, const std::vector<floa
   return codes;
 }
 
-float value_of(std::uint32_t code, Format format) {
-  float value;
-  reference_kernels().decode({&code, 1}, format, {&value, 1});
-  return value;
-}
-
 /// What each of the 2^bits draws rounds x to.
 std::vector<float> outcomes(float x, const StochasticEncoding& e) {
   std::vector<std::uint32_t> random(std::size_t{1} << e.bits);
