@@ -6,6 +6,8 @@
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "src/isa/isa.hpp"
+
 using namespace nvfp4;
 
 /// The quantized transform against the transform by the reference, quantized by the reference.
@@ -71,10 +73,11 @@ void check_layers(const Matrix& x, const Hadamard& h, const QuantizeSpec& spec) 
   for (const Kernels* kernels : every_table()) check(*kernels, expected, x, h, spec);
 }
 
-/// Spans that are always exact, never, and either; zeros; both ends of BF16; Inf and NaN.
-constexpr Numbers every_bf16[] = {{120, 13}, {118, 14},       {100, 40},      {120, 12, 3, true},
-                                  {1, 12},   {0, 3, 4, true}, {230, 25},      {240, 12},
-                                  {0, 1},    {120, 12, 60},   {115, 30, 500}, {251, 3}};
+/// Spans that are always exact, never, and either; zeros; both ends of BF16 and of the numbers whose sums are taken for
+/// exact; Inf and NaN.
+constexpr Numbers every_bf16[] = {{120, 13},       {118, 14}, {100, 40},        {120, 12, 3, true}, {1, 12},
+                                  {0, 3, 4, true}, {26, 12},  {31, 3, 3, true}, {216, 12},          {230, 25},
+                                  {240, 12},       {0, 1},    {120, 12, 60},    {115, 30, 500},     {251, 3}};
 
 }  // namespace
 
@@ -114,11 +117,11 @@ TEST_CASE("quantize_transformed: the reference, of other transforms and specs") 
   check(reference_kernels(), literal(x, {}, {}), x, {}, {});
 }
 
-/// 1024 rows and 256 columns are a task: more of both, and neither whole.
+/// 1024 rows and 512 columns are a task: more of both, and neither whole.
 TEST_CASE("quantize_transformed: no thread count and no cut into tasks shows") {
   const int before = threads();
   for (const Numbers& n : {Numbers{120, 11}, Numbers{116, 16}}) {
-    const Matrix x = scattered(1168, 331, Dtype::bf16, n);
+    const Matrix x = scattered(1168, 587, Dtype::bf16, n);
     const Hadamard h = along_tokens(HadamardSum::tensor_core);
     const Matrix y = cpu_kernels().hadamard(x.view(), h);
     const BlockScaledTensor expected = cpu_kernels().quantize(transpose(y.view()).view(), {}, {});
@@ -130,22 +133,47 @@ TEST_CASE("quantize_transformed: no thread count and no cut into tasks shows") {
   set_threads(before);
 }
 
-/// Fifteen numbers of `span` binades above one more, all bits set: in units of the smallest's last bit the sum is
+namespace {
+
+/// Fifteen numbers `span` binades above one more, all bits set: in units of the smallest's last bit their sum is
 /// 255 (15 2^span + 1), odd, which has 24 bits at 12 and 25 at 13, where truncation and rounding part.
+Matrix fifteen_above(int span, int smallest) {
+  Matrix x(16, 64, Dtype::bf16);
+  for (int i = 0; i < 16 * 64; ++i)
+    x.u16()[i] = static_cast<std::uint16_t>((i / 64 == smallest ? 120 : 120 + span) << 7 | 0x7F);
+  return x;
+}
+
+}  // namespace
+
 TEST_CASE("quantize_transformed: sums of 24 bits and of 25") {
   for (const int span : {11, 12, 13, 14})
-    for (int small = 0; small < 16; ++small) {
+    for (const int smallest : {0, 5, 15}) {
       CAPTURE(span);
-      CAPTURE(small);
-      Matrix x(16, 40, Dtype::bf16);
-      for (int i = 0; i < 16 * 40; ++i)
-        x.u16()[i] = static_cast<std::uint16_t>((i / 40 == small ? 120 : 120 + span) << 7 | 0x7F);
+      CAPTURE(smallest);
+      const Matrix x = fifteen_above(span, smallest);
       for (const HadamardSum sum : {HadamardSum::tensor_core, HadamardSum::fma_chain}) {
         const Hadamard h{.signs = Signs::none, .sum = sum, .rounded = false, .along = Along::tokens};
         const Matrix expected = reference_kernels().hadamard(x.view(), h);
         for (const Kernels* kernels : every_table())
-          CHECK(expected.bytes == kernels->hadamard(x.view(), h).bytes);
+          CHECK((expected.bytes == kernels->hadamard(x.view(), h).bytes));
       }
+    }
+}
+
+TEST_CASE("quantize_transformed: 24 bits are taken for exact, 25 are not") {
+  float entries[16][16];
+  for (int k = 0; k < 16; ++k)
+    for (int j = 0; j < 16; ++j)
+      entries[k][j] = __builtin_popcount(static_cast<unsigned>(k & j)) % 2 ? -0.25f : 0.25f;
+  for (const isa::Table* isa : {isa::portable(), isa::avx2(), isa::avx512()})
+    for (const int span : {12, 13}) {
+      if (!isa) continue;
+      const Matrix x = fifteen_above(span, 3);
+      std::uint16_t exact = 0;
+      float amax = 0;
+      CHECK(isa->transformed_amax[1]({x.view().data, 64, 64, {entries, false, &exact, 1}}, amax));
+      CHECK((exact != 0) == (span == 12));
     }
 }
 

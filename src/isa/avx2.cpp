@@ -206,13 +206,14 @@ F32 ftz(F32 a) {
 }
 
 /// RNE at bit 16 of the pattern; a carry out of the mantissa moves up a binade, at the end to Inf.
-F32 number_to_bf16(F32 a) {
+F32 to_bf16(F32 a) {
   const __m256i bits = _mm256_castps_si256(a.v);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
   const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
-  return F32(_mm256_castsi256_ps(_mm256_and_si256(sum, _mm256_set1_epi32(static_cast<int>(0xFFFF0000)))));
+  const __m256 rounded =
+      _mm256_castsi256_ps(_mm256_and_si256(sum, _mm256_set1_epi32(static_cast<int>(0xFFFF0000))));
+  return select(is_nan(a), F32(__builtin_nanf("")), F32(rounded));
 }
-F32 to_bf16(F32 a) { return select(is_nan(a), F32(__builtin_nanf("")), number_to_bf16(a)); }
 
 void F32::narrow(Bf16* out) const {
   const __m256i upper = _mm256_srli_epi32(_mm256_castps_si256(to_bf16(*this).v), 16);
@@ -357,11 +358,11 @@ std::uint32_t F32::amax_bits16(const std::uint16_t* x, std::int64_t count) {
 /// Whether, of each of 16 columns, the 16 rows' numbers have sums that are exact however they are made; and if so a
 /// bound of 1/4 of any, with any signs. With u the last bit of the smallest that is not 0, all are multiples of u, and
 /// so is every partial sum, none of which is above the sum of magnitudes: if that is below 2^24 u, FP32 holds them
-/// all, and this sum, too, is exact until it is not below. A factor of 1/4 stays above 2^-149, as BF16 ends at 2^-133.
-/// A tensor core cuts nothing either: its 25 bits below the largest exponent reach to u.
+/// all, and this sum, too, is exact until it is not below. A tensor core cuts nothing either: its 25 bits below the
+/// largest exponent reach to u. Only from u = 2^-102 to sums of 2^100, so that exact_to() stays among normal numbers.
 bool F32::exact_sums(const Bf16* x, std::int64_t stride, F32& bound) {
   const __m256i one = _mm256_set1_epi16(1), upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000));
-  __m256i least_less_one = _mm256_set1_epi16(-1);  // which a zero leaves
+  __m256i least_less_one = _mm256_set1_epi16(-1);  // a zero leaves it
   F32 even(0), odd(0);
 #pragma GCC unroll 16
   for (int k = 0; k < 16; ++k) {
@@ -370,17 +371,17 @@ bool F32::exact_sums(const Bf16* x, std::int64_t stride, F32& bound) {
     even = even + F32(_mm256_castsi256_ps(_mm256_slli_epi32(magnitude, 16)));
     odd = odd + F32(_mm256_castsi256_ps(_mm256_and_si256(magnitude, upper)));
   }
-  const __m256i least = _mm256_add_epi16(least_less_one, one);
-  const auto below = [](F32 sum, __m256i smallest) {
+  const auto is_exact = [](F32 sum, __m256i smallest) {
     const __m256i bits = _mm256_castps_si256(sum.v);
     const __m256i exponent = _mm256_and_si256(smallest, _mm256_set1_epi32(0x7F800000));  // u is 134 below
-    return _mm256_and_si256(
-        _mm256_cmpgt_epi32(exponent, _mm256_sub_epi32(bits, _mm256_set1_epi32((24 - 134 + 127) << 23))),
-        _mm256_cmpgt_epi32(_mm256_set1_epi32(0x7F000000), bits));
+    const __m256i above = _mm256_sub_epi32(bits, _mm256_set1_epi32((24 - 134 + 127) << 23));
+    const __m256i inside = _mm256_and_si256(_mm256_cmpgt_epi32(exponent, _mm256_set1_epi32(31 << 23)),
+                                            _mm256_cmpgt_epi32(_mm256_set1_epi32(227 << 23), bits));
+    return _mm256_and_si256(_mm256_cmpgt_epi32(exponent, above), inside);
   };
   bound = F32(0.25f) * larger_pattern(even, odd);
-  return _mm256_movemask_epi8(
-             _mm256_and_si256(below(even, _mm256_slli_epi32(least, 16)), below(odd, least))) == -1;
+  return _mm256_movemask_epi8(_mm256_and_si256(is_exact(even, _mm256_slli_epi32(least_less_one, 16)),
+                                               is_exact(odd, least_less_one))) == -1;
 }
 
 /// Eight blocks, already one vector each, to their eight maxima in order.

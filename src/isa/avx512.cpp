@@ -177,13 +177,13 @@ void F32::turn_dwords(const std::uint32_t* from, std::int64_t stride, std::uint3
 F32 ftz(F32 a) { return select(abs(a) < F32(0x1p-126f), F32(_mm512_and_ps(a.v, _mm512_set1_ps(-0.f))), a); }
 
 /// See avx2.cpp.
-F32 number_to_bf16(F32 a) {
+F32 to_bf16(F32 a) {
   const __m512i bits = _mm512_castps_si512(a.v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-  return F32(_mm512_castsi512_ps(_mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)))));
+  const __m512i rounded = _mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)));
+  return select(is_nan(a), F32(__builtin_nanf("")), F32(_mm512_castsi512_ps(rounded)));
 }
-F32 to_bf16(F32 a) { return select(is_nan(a), F32(__builtin_nanf("")), number_to_bf16(a)); }
 
 void F32::narrow(Bf16* out) const {
   const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(to_bf16(*this).v), 16);
@@ -214,16 +214,16 @@ bool F32::exact_sums(const Bf16* x, std::int64_t stride, F32& bound) {
     even = even + F32(_mm512_castsi512_ps(_mm512_slli_epi32(magnitude, 16)));
     odd = odd + F32(_mm512_castsi512_ps(_mm512_and_si512(magnitude, upper)));
   }
-  const __m512i least = _mm512_add_epi16(least_less_one, one);
-  const auto below = [](F32 sum, __m512i smallest) {
+  const auto is_exact = [](F32 sum, __m512i smallest) {
     const __m512i bits = _mm512_castps_si512(sum.v);
     const __m512i exponent = _mm512_and_si512(smallest, _mm512_set1_epi32(0x7F800000));
-    return _mm512_cmplt_epi32_mask(_mm512_sub_epi32(bits, _mm512_set1_epi32((24 - 134 + 127) << 23)),
-                                   exponent) &
-           _mm512_cmplt_epi32_mask(bits, _mm512_set1_epi32(0x7F000000));
+    const __m512i above = _mm512_sub_epi32(bits, _mm512_set1_epi32((24 - 134 + 127) << 23));
+    return _mm512_cmplt_epi32_mask(above, exponent) &
+           _mm512_cmpgt_epi32_mask(exponent, _mm512_set1_epi32(31 << 23)) &
+           _mm512_cmplt_epi32_mask(bits, _mm512_set1_epi32(227 << 23));
   };
   bound = F32(0.25f) * larger_pattern(even, odd);
-  return (below(even, _mm512_slli_epi32(least, 16)) & below(odd, least)) == 0xFFFF;
+  return (is_exact(even, _mm512_slli_epi32(least_less_one, 16)) & is_exact(odd, least_less_one)) == 0xFFFF;
 }
 
 Codes negative(F32 y) {

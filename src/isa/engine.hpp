@@ -436,7 +436,7 @@ struct Engine {
     }
   }
 
-  /// Up to 256 columns. The codes of 128 rows fill a line.
+  /// Up to `transposed_cols` columns. The codes of 128 rows fill a line.
   template <class D, class T>
   static void quantize_transposed(const QuantizeTask& t) {
     constexpr std::int64_t height = D::info.block_cols;
@@ -453,13 +453,13 @@ struct Engine {
     store_lines(columns.scales, t.cols, t.scales, t.scales_stride, (t.rows + height - 1) / height);
   }
 
-  /// In place, of each `size` numbers y[j] = sum over k of (-1)^popcount(k & j) y[k].
-  template <int size, class V>
+  /// In place, of `count` numbers, y[j] = sum over k of (-1)^popcount(k & j) y[k].
+  template <int count, class V>
   [[gnu::always_inline]] static void butterflies(V* y) {
 #pragma GCC unroll 4
-    for (int half = 1; half < size; half *= 2)
+    for (int half = 1; half < count; half *= 2)
 #pragma GCC unroll 16
-      for (int k = 0; k < 16; ++k)
+      for (int k = 0; k < count; ++k)
         if (!(k & half)) {
           const V a = y[k], b = y[k + half];
           y[k] = a + b;
@@ -502,17 +502,33 @@ struct Engine {
     }
   }
 
-  /// Terms of exact sums. Adding +0 takes the sign from zeros: no later sum is then -0, as no chain from +0 is.
+  /// The factors of the first column of the matrix, in every lane.
+  struct Factors {
+    F of[16];
+    explicit Factors(const float (*entries)[16])
+        : of{factor(entries, 0),  factor(entries, 1),  factor(entries, 2),  factor(entries, 3),
+             factor(entries, 4),  factor(entries, 5),  factor(entries, 6),  factor(entries, 7),
+             factor(entries, 8),  factor(entries, 9),  factor(entries, 10), factor(entries, 11),
+             factor(entries, 12), factor(entries, 13), factor(entries, 14), factor(entries, 15)} {}
+    static F factor(const float (*entries)[16], int k) { return F(entries[k][0]); }
+  };
+
+  /// Exact sums but for the last level: y[j] +- y[j + 8]. One half, then the other, for the registers. Adding +0 to
+  /// the terms takes the sign from zeros: no later sum is then -0, as no chain from +0 is.
   template <class T>
-  [[gnu::always_inline]] static void terms(const Sixteen<T>& tile, std::int64_t col,
-                                           const float (*entries)[16], F* y) {
-#pragma GCC unroll 16
-    for (int k = 0; k < 16; ++k) {
-      const F x = F::load(tile.x[k] + col), entry(entries[k][0]);
-      if constexpr (F::fuses)
-        y[k] = multiply_add(x, entry, F(0));
-      else
-        y[k] = x * entry + F(0);
+  [[gnu::always_inline]] static void half_sums(const Sixteen<T>& tile, std::int64_t col,
+                                               const Factors& factors, F* y) {
+#pragma GCC unroll 2
+    for (int first = 0; first < 16; first += 8) {
+#pragma GCC unroll 8
+      for (int k = first; k < first + 8; ++k) {
+        const F x = F::load(tile.x[k] + col);
+        if constexpr (F::fuses)
+          y[k] = multiply_add(x, factors.of[k], F(0));
+        else
+          y[k] = x * factors.of[k] + F(0);
+      }
+      butterflies<8>(y + first);
     }
   }
 
@@ -536,16 +552,28 @@ struct Engine {
     return y;
   }
 
+  /// RNE of an exact sum: Veltkamp's splitting in two. p has 17 bits more than y, so that p - (p - y) is y to 8 bits, if
+  /// p and y / 2^16 are normal. Of a tie, y = m 2^15 with m odd of 9 bits, p is 2^16 m and the multiple of 4 next to m
+  /// (both in 2^15), and p - y rounds to 2^16 m: that multiple is left, the even one.
+  template <class Out>
+  static F exact_to(F y) {
+    if constexpr (!std::is_same_v<Out, Bf16>) return y;
+    const F p = y * F(65537);
+    return p - (p - y);
+  }
+
   /// The groups of `lanes` columns as `Out` has them, in FP32.
   template <class Out, class T>
   [[gnu::always_inline]] static bool transform(const Sixteen<T>& tile, std::int64_t col, const Transform& t,
-                                               bool exact, Sums& sums) {
+                                               const Factors& factors, bool exact, Sums& sums) {
     if (exact) {
-      terms(tile, col, t.entries, sums.y);
-      butterflies<16>(sums.y);
-      if constexpr (std::is_same_v<Out, Bf16>)
-#pragma GCC unroll 16
-        for (F& y : sums.y) y = number_to_bf16(y);
+      half_sums(tile, col, factors, sums.y);
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        const F a = sums.y[j], b = sums.y[j + 8];
+        sums.y[j] = exact_to<Out>(a + b);
+        sums.y[j + 8] = exact_to<Out>(a - b);
+      }
       return true;
     }
     if (!rounding_sums(tile, col, t, sums.y)) return false;
@@ -558,6 +586,7 @@ struct Engine {
   template <class T>
   [[gnu::noinline]] static void load_transformed(const QuantizeTask& t, std::int64_t first, std::int64_t col,
                                                  int height, Tile& tile) {
+    const Factors factors(t.transform.entries);
     Sixteen<T> from;
     if (t.rows - first < height) std::memset(tile.x, 0, sizeof tile.x);
     for (int r = 0; r < height && first + r < t.rows; r += 16) {
@@ -567,7 +596,7 @@ struct Engine {
           t.transform.exact[(first + r) / 16 * t.transform.exact_stride + col / transform_cols];
       for (std::int64_t c = 0; c < transform_cols; c += lanes) {
         Sums sums;
-        transform<T>(from, c, t.transform, exact >> c / (2 * lanes) & 1, sums);
+        transform<T>(from, c, t.transform, factors, exact >> c / (2 * lanes) & 1, sums);
 #pragma GCC unroll 16
         for (int j = 0; j < 16; ++j) sums.y[j].store(tile.x[r + j] + c);
       }
@@ -580,8 +609,7 @@ struct Engine {
                            F& largest) {
     Sums sums;
     if (exact) {
-      terms(tile, col, t.entries, sums.y);
-      butterflies<8>(sums.y);
+      half_sums(tile, col, Factors(t.entries), sums.y);
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j) largest = larger_pattern(largest, abs(sums.y[j]) + abs(sums.y[j + 8]));
       return true;
@@ -634,12 +662,13 @@ struct Engine {
   static bool hadamard_as(const HadamardTask& t) {
     Sixteen<T> tile;
     alignas(64) Out out[16][transform_cols];
+    const Factors factors(t.transform.entries);
     tile.load(static_cast<const T*>(t.x), t.x_stride, t.cols);
     for (std::int64_t c = 0; c < t.cols; c += lanes) {
       F bound(0);
       Sums sums;
       const bool exact = tile.is_exact(c / (2 * lanes) * (2 * lanes), bound);
-      if (!transform<float>(tile, c, t.transform, exact, sums)) return false;
+      if (!transform<float>(tile, c, t.transform, factors, exact, sums)) return false;
 #pragma GCC unroll 16
       for (int j = 0; j < 16; ++j) sums.y[j].narrow(out[j] + c);
     }

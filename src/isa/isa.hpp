@@ -52,7 +52,7 @@ struct QuantizeTask {
 
 /// Rows (tokens) and columns (features) that one task of the transpose may span: a feature's block scales, and the
 /// codes of an eighth of them, fill a cache line, and so many features' lines stay in L2.
-inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 256;
+inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 512;
 
 /// One row.
 struct DequantizeTask {

@@ -169,11 +169,11 @@ F32 ftz(F32 a) {
 }
 
 /// See avx2.cpp.
-F32 number_to_bf16(F32 a) {
+F32 to_bf16(F32 a) {
   const Ints bits = ints(a.v);
-  return F32(floats((bits + (0x7FFF + ((bits >> 16) & 1))) & static_cast<std::int32_t>(0xFFFF0000)));
+  const Ints rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) & static_cast<std::int32_t>(0xFFFF0000);
+  return select(is_nan(a), F32(__builtin_nanf("")), F32(floats(rounded)));
 }
-F32 to_bf16(F32 a) { return select(is_nan(a), F32(__builtin_nanf("")), number_to_bf16(a)); }
 void F32::narrow(Bf16* out) const {
   const Ints bits = ints(to_bf16(*this).v);
   for (int i = 0; i < lanes; ++i) out[i].bits = static_cast<std::uint16_t>(bits[i] >> 16);
@@ -322,13 +322,14 @@ bool F32::exact_sums(const Bf16* x, std::int64_t stride, F32& bound) {
     even += floats(both << 16);
     odd += floats(both & static_cast<std::int32_t>(0xFFFF0000));
   }
-  const auto below = [](Floats sum, Ints smallest) {
+  const auto is_exact = [](Floats sum, Ints smallest) {
     const Ints exponent = smallest & 0x7F800000;
-    return (ints(sum) - ((24 - 134 + 127) << 23) < exponent) & (ints(sum) < 0x7F000000);
+    return (ints(sum) - ((24 - 134 + 127) << 23) < exponent) & (exponent > 31 << 23) &
+           (ints(sum) < 227 << 23);
   };
   const auto smallest = __builtin_bit_cast(Ints, least);
   bound = F32(greatest(even, odd) * 0.25f);
-  const auto all = __builtin_bit_cast(Longs, below(even, smallest << 16) & below(odd, smallest));
+  const auto all = __builtin_bit_cast(Longs, is_exact(even, smallest << 16) & is_exact(odd, smallest));
   return (all[0] & all[1]) == -1;
 }
 
