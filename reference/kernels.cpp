@@ -19,6 +19,7 @@ const Kernels& reference_kernels() {
       .amax = reference::amax,
       .quantize = reference::quantize,
       .quantize_transposed = reference::quantize_transposed,
+      .quantize_transformed = reference::quantize_transformed,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
       .scale_output = reference::scale_output,

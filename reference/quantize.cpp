@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "hadamard.hpp"
 #include "quantizer.hpp"
 
 namespace nvfp4::reference {
@@ -26,6 +27,13 @@ BlockScaledTensor quantize_transposed(MatrixView x, const QuantizeSpec& spec, Bl
     for (std::int64_t j = 0; j < x.cols; ++j)
       std::copy_n(from + (i * x.cols + j) * size, size, turned.bytes.data() + (j * x.rows + i) * size);
   return quantize(turned.view(), spec, std::move(reuse));
+}
+
+BlockScaledTensor quantize_transformed(MatrixView x, const Hadamard& h, const QuantizeSpec& spec,
+                                       BlockScaledTensor reuse) {
+  const Matrix y = hadamard(x, h);
+  if (h.along == Along::row) return quantize(y.view(), spec, std::move(reuse));
+  return quantize_transposed(y.view(), spec, std::move(reuse));
 }
 
 Matrix dequantize(const BlockScaledTensor& t) {

@@ -225,16 +225,11 @@ struct Work {
   const isa::Table& isa;
   Matrix& out;
   Entries entries{sign_words(h), hadamard_entry(h.size, x.dtype)};
-  float matrix[16][16] = {};  ///< entries, where the size is 16
-
-  Work(MatrixView x, const Hadamard& h, const isa::Table& isa, Matrix& out) : x(x), h(h), isa(isa), out(out) {
-    for (int k = 0; k < 16; ++k)
-      for (int j = 0; j < 16; ++j) matrix[k][j] = entries(static_cast<std::size_t>(k), j);
-  }
+  Entries16 matrix{h, x.dtype};  ///< where the size is 16
 
   bool by_row() const { return h.along == Along::row; }
   std::int64_t side_by_side() const { return by_row() ? x.rows : x.cols; }
-  std::int64_t strips() const { return (side_by_side() + isa::hadamard_cols - 1) / isa::hadamard_cols; }
+  std::int64_t strips() const { return (side_by_side() + isa::transform_cols - 1) / isa::transform_cols; }
   std::int64_t tasks() const { return strips() * ((by_row() ? x.cols : x.rows) / h.size); }
 
   /// The first of up to 64 groups.
@@ -242,9 +237,9 @@ struct Work {
     std::int64_t first, groups;
   };
   Strip strip(std::int64_t index) const {
-    const std::int64_t across = index % strips() * isa::hadamard_cols, along = index / strips() * h.size;
+    const std::int64_t across = index % strips() * isa::transform_cols, along = index / strips() * h.size;
     return {by_row() ? across * x.cols + along : along * x.cols + across,
-            std::min(isa::hadamard_cols, side_by_side() - across)};
+            std::min(isa::transform_cols, side_by_side() - across)};
   }
 };
 
@@ -257,21 +252,20 @@ bool by_kernel(const Work& w, const void* x, std::int64_t stride, void* out, std
                  .cols = cols,
                  .out = out,
                  .out_stride = stride,
-                 .entries = w.matrix,
-                 .fma_chain = w.h.sum == HadamardSum::fma_chain,
-                 .rounded = w.h.rounded});
+                 .rounded = w.h.rounded,
+                 .transform = {w.matrix.at, w.h.sum == HadamardSum::fma_chain}});
 }
 
 /// 16 columns of up to 64 rows, turned: the kernels want a group in a column.
 template <class In, class Out>
 bool turned(const Work& w, Work::Strip strip) {
-  In in[16][isa::hadamard_cols];
-  Out out[16][isa::hadamard_cols];
+  In in[16][isa::transform_cols];
+  Out out[16][isa::transform_cols];
   const In* from = static_cast<const In*>(w.x.data) + strip.first;
   Out* to = reinterpret_cast<Out*>(w.out.bytes.data()) + strip.first;
   for (std::int64_t i = 0; i < strip.groups; ++i)
     for (int k = 0; k < 16; ++k) in[k][i] = from[i * w.x.cols + k];
-  if (!by_kernel(w, in, isa::hadamard_cols, out, strip.groups)) return false;
+  if (!by_kernel(w, in, isa::transform_cols, out, strip.groups)) return false;
   for (std::int64_t i = 0; i < strip.groups; ++i)
     for (int k = 0; k < 16; ++k) to[i * w.x.cols + k] = out[k][i];
   return true;
@@ -300,10 +294,16 @@ void run(const Work& w, Work::Strip strip) {
 
 }  // namespace
 
+Entries16::Entries16(const Hadamard& h, Dtype dtype) {
+  const Entries entries{sign_words(h), hadamard_entry(16, dtype)};
+  for (int k = 0; k < 16; ++k)
+    for (int j = 0; j < 16; ++j) at[k][j] = entries(static_cast<std::size_t>(k), j);
+}
+
 Matrix hadamard(const isa::Table& isa, MatrixView x, const Hadamard& h) {
   validate(h, x.rows, x.cols);
   Matrix out(x.rows, x.cols, h.rounded ? x.dtype : Dtype::fp32);
-  const Work work(x, h, isa, out);
+  const Work work{x, h, isa, out};
   const std::int64_t tasks = work.tasks();
 #pragma omp parallel num_threads(threads())
   {

@@ -6,6 +6,12 @@
 
 namespace nvfp4::cpu {
 
+/// diag(sign) H c of size 16.
+struct Entries16 {
+  float at[16][16];
+  Entries16(const Hadamard&, Dtype);
+};
+
 /// As in Kernels.
 Matrix hadamard(const isa::Table&, MatrixView, const Hadamard&);
 

@@ -27,6 +27,10 @@ constexpr Kernels table(std::string_view name) {
           [](MatrixView x, const QuantizeSpec& spec, BlockScaledTensor reuse) {
             return cpu::quantize_transposed(*Instructions(), x, spec, std::move(reuse));
           },
+      .quantize_transformed =
+          [](MatrixView x, const Hadamard& h, const QuantizeSpec& spec, BlockScaledTensor reuse) {
+            return cpu::quantize_transformed(*Instructions(), x, h, spec, std::move(reuse));
+          },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = [](MatrixView x, const Hadamard& h) { return cpu::hadamard(*Instructions(), x, h); },
       .scale_output = cpu::scale_output,

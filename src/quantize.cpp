@@ -4,11 +4,13 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "float_environment.hpp"
+#include "hadamard.hpp"
 
 namespace nvfp4::cpu {
 namespace {
@@ -137,10 +139,23 @@ bool is_column_wise(const QuantizeSpec& spec) {
          spec.tensor_scale == TensorScale::tensor && !spec.stochastic;
 }
 
-/// A task of the transpose: those of the same rows follow each other.
-isa::QuantizeTask transposed_task(MatrixView x, BlockScaledTensor& out, float amax, std::int64_t index) {
+/// A transpose at work, or that of a transform.
+struct Transposed {
+  MatrixView x;
+  BlockScaledTensor& out;
+  float amax;
+  isa::Transform transform{};
+
+  isa::QuantizeTask task(std::int64_t index) const;
+  std::int64_t tasks() const;
+};
+
+/// Those of the same rows follow each other.
+isa::QuantizeTask Transposed::task(std::int64_t index) const {
   const std::int64_t strips = (x.cols + isa::transposed_cols - 1) / isa::transposed_cols;
   const std::int64_t row = index / strips * isa::transposed_rows, col = index % strips * isa::transposed_cols;
+  isa::Transform part = transform;
+  if (part.exact) part.exact += row / 16 * part.exact_stride + col / isa::transform_cols;
   return {
       .x = element(x, row * x.cols + col),
       .x_stride = x.cols,
@@ -152,12 +167,60 @@ isa::QuantizeTask transposed_task(MatrixView x, BlockScaledTensor& out, float am
       .scales = out.scales.data() + col * out.blocks_per_row() + row / out.spec.block.cols,
       .scales_stride = out.blocks_per_row(),
       .setting = setting(out.spec, x.dtype),
+      .transform = part,
   };
 }
 
-std::int64_t transposed_tasks(MatrixView x) {
+std::int64_t Transposed::tasks() const {
   const auto parts = [](std::int64_t length, std::int64_t part) { return (length + part - 1) / part; };
   return parts(x.rows, isa::transposed_rows) * parts(x.cols, isa::transposed_cols);
+}
+
+BlockScaledTensor quantize(const isa::Table& isa, const Transposed& work) {
+  const auto run = isa.quantize_transposed[index_of(*work.out.spec.dialect)][static_cast<int>(work.x.dtype)];
+  const std::int64_t tasks = work.tasks();
+#pragma omp parallel
+  {
+    const FloatEnvironment fenced;
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < tasks; ++i) run(work.task(i));
+  }
+  keep_global(isa, work.out, {&work.amax, 1});
+  return std::move(work.out);
+}
+
+/// What the kernels of the transpose know of a transform before it.
+bool is_column_wise(const isa::Table& isa, Dtype dtype, const Hadamard& h, const QuantizeSpec& spec) {
+  return is_column_wise(spec) && h.along == Along::tokens && h.size == 16 && h.rounded &&
+         h.sum != HadamardSum::exact && isa.transformed_amax[static_cast<int>(dtype)];
+}
+
+/// Which sums are exact, and the amax of all as rounded; none where the kernels do not know these numbers.
+std::optional<float> survey(const isa::Table& isa, MatrixView x, const isa::Transform& transform) {
+  const auto run = isa.transformed_amax[static_cast<int>(x.dtype)];
+  float largest = 0;
+  bool known = true, nan = false;
+#pragma omp parallel reduction(max : largest) reduction(&& : known) reduction(|| : nan)
+  {
+    const FloatEnvironment fenced;
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < x.rows / 16; ++i) {
+      isa::Transform part = transform;
+      part.exact += i * part.exact_stride;
+      float amax = largest;
+      known = known && run({element(x, i * 16 * x.cols), x.cols, x.cols, part}, amax);
+      nan = nan || std::isnan(amax);
+      largest = std::max(largest, amax);
+    }
+  }
+  if (!known) return std::nullopt;
+  return nan ? NAN : largest;
+}
+
+/// The tensor's amax where it is that of the transform; else as in amaxes_of.
+float amax_of(float transformed, const QuantizeSpec& spec) {
+  if (spec.amax) return *spec.amax;
+  return spec.dialect->global_is == GlobalIs::none ? 0 : transformed;
 }
 
 }  // namespace
@@ -202,18 +265,27 @@ BlockScaledTensor quantize_transposed(const isa::Table& isa, MatrixView x, const
   validate(spec);
   if (!is_column_wise(spec)) return quantize(isa, transpose(x).view(), spec, std::move(out));
   prepare(out, {nullptr, x.cols, x.rows, x.dtype}, spec);
-  const std::size_t dialect = index_of(*spec.dialect);
-  const float amax = amaxes_of(isa, x, spec).front();
-  const auto run = isa.quantize_transposed[dialect][static_cast<int>(x.dtype)];
-  const std::int64_t tasks = transposed_tasks(x);
-#pragma omp parallel
-  {
-    const FloatEnvironment fenced;
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < tasks; ++i) run(transposed_task(x, out, amax, i));
+  return quantize(isa, Transposed{x, out, amaxes_of(isa, x, spec).front()});
+}
+
+BlockScaledTensor quantize_transformed(const isa::Table& isa, MatrixView x, const Hadamard& h,
+                                       const QuantizeSpec& spec, BlockScaledTensor out) {
+  validate(spec);
+  validate(h, x.rows, x.cols);
+  if (is_column_wise(isa, x.dtype, h, spec)) {
+    const Entries16 entries(h, x.dtype);
+    const std::int64_t tiles = (x.cols + isa::transform_cols - 1) / isa::transform_cols;
+    std::vector<std::uint16_t> exact(static_cast<std::size_t>(x.rows / 16 * tiles));
+    const isa::Transform transform{entries.at, h.sum == HadamardSum::fma_chain, exact.data(), tiles};
+    const std::optional<float> amax = survey(isa, x, transform);
+    if (amax && (!std::isnan(*amax) || spec.dialect->nan_in_tensor_amax)) {
+      prepare(out, {nullptr, x.cols, x.rows, x.dtype}, spec);
+      return quantize(isa, Transposed{x, out, amax_of(*amax, spec), transform});
+    }
   }
-  keep_global(isa, out, {&amax, 1});
-  return out;
+  const Matrix y = hadamard(isa, x, h);
+  return h.along == Along::tokens ? quantize_transposed(isa, y.view(), spec, std::move(out))
+                                  : quantize(isa, y.view(), spec, std::move(out));
 }
 
 Matrix dequantize(const isa::Table& isa, const BlockScaledTensor& t) {

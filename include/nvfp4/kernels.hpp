@@ -43,6 +43,11 @@ struct Kernels {
   /// has a row for each of its columns.
   BlockScaledTensor (*quantize_transposed)(MatrixView, const QuantizeSpec&, BlockScaledTensor reuse);
 
+  /// quantize() of hadamard(), along tokens quantize_transposed() of it: an operand of a GEMM over tokens. The CPU
+  /// layer makes no matrix of the transform where it is of 16 along tokens and rounded.
+  BlockScaledTensor (*quantize_transformed)(MatrixView, const Hadamard&, const QuantizeSpec&,
+                                            BlockScaledTensor reuse);
+
   /// FP32 values by the dialect's own rule. Every NaN comes out as 0x7FC00000.
   Matrix (*dequantize)(const BlockScaledTensor&);
 

@@ -92,14 +92,15 @@ std::vector<Timed> time_training(const Matrix& x, int thread_count, int repetiti
   QuantizeSpec sr;
   sr.stochastic = Stochastic{};
   BlockScaledTensor out, columns;
-  const auto transposed = [&](MatrixView m) { columns = k.quantize_transposed(m, {}, std::move(columns)); };
   std::vector<std::pair<std::string, std::function<void()>>> work = {
       {"te_rows", [&] { out = k.quantize(x.view(), {}, std::move(out)); }},
       {"stochastic", [&] { out = k.quantize(x.view(), sr, std::move(out)); }}};
   if (x.dtype == Dtype::bf16) {
-    work.emplace_back("transposed", [&] { transposed(x.view()); });
+    work.emplace_back("transposed",
+                      [&] { columns = k.quantize_transposed(x.view(), {}, std::move(columns)); });
     work.emplace_back("rht", [&] { k.hadamard(x.view(), rht); });
-    work.emplace_back("transposed_rht", [&] { transposed(k.hadamard(x.view(), rht).view()); });
+    work.emplace_back("transposed_rht",
+                      [&] { columns = k.quantize_transformed(x.view(), rht, {}, std::move(columns)); });
   }
   const std::string suffix = "/" + std::string(name(x.dtype));
   std::vector<Timed> rows;

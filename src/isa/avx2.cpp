@@ -107,6 +107,9 @@ struct F32 {
   static Split split(const Bf16* x);
   static F32 eight_each(const float* one) { return F32(*one); }
   [[gnu::always_inline]] static void store_bytes(const Codes* bytes, std::uint8_t* out);
+  static bool exact_sums(const Bf16* x, std::int64_t stride, F32& bound);
+  static void turn_dwords(const std::uint32_t* from, std::int64_t stride, std::uint32_t* to,
+                          std::int64_t to_stride);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
   static F32 e2m1_value(Codes);
 
@@ -160,10 +163,41 @@ F32 larger_pattern(F32 a, F32 b) {
   return F32(_mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(a.v), _mm256_castps_si256(b.v))));
 }
 
-/// The codes so far one nibble up, and this one, of which four bits count, in the lowest.
-Codes with_nibble(Codes packed, Codes code) {
-  return Codes(
-      _mm256_or_si256(_mm256_slli_epi32(packed.v, 4), _mm256_and_si256(code.v, _mm256_set1_epi32(15))));
+/// Eight codes a lane, the first in the lowest nibble. Of each the lower half counts: e2m1_satfinite().
+Codes eight_nibbles(const Codes* c) {
+  const auto join = [](__m256i low, __m256i high, int bits) {
+    return _mm256_or_si256(low, _mm256_slli_epi32(high, bits));
+  };
+  const auto four = [&](const Codes* d) { return join(join(d[0].v, d[1].v, 4), join(d[2].v, d[3].v, 4), 8); };
+  return Codes(_mm256_blend_epi16(four(c), _mm256_slli_epi32(four(c + 4), 16), 0xAA));
+}
+
+/// Eight rows of eight dwords, turned.
+void F32::turn_dwords(const std::uint32_t* from, std::int64_t stride, std::uint32_t* to,
+                      std::int64_t to_stride) {
+  __m256i quads[8];
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4) {
+    const auto row = [&](int r) {
+      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + (i + r) * stride));
+    };
+    const __m256i low01 = _mm256_unpacklo_epi32(row(0), row(1)),
+                  low23 = _mm256_unpacklo_epi32(row(2), row(3));
+    const __m256i high01 = _mm256_unpackhi_epi32(row(0), row(1)),
+                  high23 = _mm256_unpackhi_epi32(row(2), row(3));
+    quads[i] = _mm256_unpacklo_epi64(low01, low23);
+    quads[i + 1] = _mm256_unpackhi_epi64(low01, low23);
+    quads[i + 2] = _mm256_unpacklo_epi64(high01, high23);
+    quads[i + 3] = _mm256_unpackhi_epi64(high01, high23);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const auto store = [&](int column, __m256i v) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + column * to_stride), v);
+    };
+    store(c, _mm256_permute2x128_si256(quads[c], quads[c + 4], 0x20));
+    store(c + 4, _mm256_permute2x128_si256(quads[c], quads[c + 4], 0x31));
+  }
 }
 
 F32 ftz(F32 a) {
@@ -189,6 +223,7 @@ void F32::narrow(Bf16* out) const {
 
 Codes operator+(Codes a, Codes b) { return Codes(_mm256_add_epi32(a.v, b.v)); }
 Codes operator-(Codes a, Codes b) { return Codes(_mm256_sub_epi32(a.v, b.v)); }
+Codes operator<<(Codes a, int bits) { return Codes(_mm256_slli_epi32(a.v, bits)); }
 F32 multiply_add(F32 a, F32 b, F32 c) { return F32(_mm256_fmadd_ps(a.v, b.v, c.v)); }
 
 /// The power of two at or below a > 0, of normal numbers.
@@ -318,6 +353,35 @@ std::uint32_t F32::amax_bits16(const std::uint16_t* x, std::int64_t count) {
     greatest = bits > greatest ? bits : greatest;
   }
   return greatest;
+}
+
+/// Whether, of each of 16 columns, the 16 rows' numbers have sums that are exact however they are made; and if so a
+/// bound of 1/4 of any, with any signs. With u the last bit of the smallest that is not 0, all are multiples of u, and
+/// so is every partial sum, none of which is above the sum of magnitudes: if that is below 2^24 u, FP32 holds them
+/// all, and this sum, too, is exact until it is not below. A tensor core cuts nothing either: its 25 bits below the
+/// largest exponent reach to u. Only from u = 2^-102 to sums of 2^100, so that exact_to() stays among normal numbers.
+bool F32::exact_sums(const Bf16* x, std::int64_t stride, F32& bound) {
+  const __m256i one = _mm256_set1_epi16(1), upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000));
+  __m256i least_less_one = _mm256_set1_epi16(-1);  // a zero leaves it
+  F32 even(0), odd(0);
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; ++k) {
+    const __m256i magnitude = _mm256_and_si256(nvfp4::isa::load(x + k * stride), _mm256_set1_epi16(0x7FFF));
+    least_less_one = _mm256_min_epu16(least_less_one, _mm256_sub_epi16(magnitude, one));
+    even = even + F32(_mm256_castsi256_ps(_mm256_slli_epi32(magnitude, 16)));
+    odd = odd + F32(_mm256_castsi256_ps(_mm256_and_si256(magnitude, upper)));
+  }
+  const auto is_exact = [](F32 sum, __m256i smallest) {
+    const __m256i bits = _mm256_castps_si256(sum.v);
+    const __m256i exponent = _mm256_and_si256(smallest, _mm256_set1_epi32(0x7F800000));  // u is 134 below
+    const __m256i above = _mm256_sub_epi32(bits, _mm256_set1_epi32((24 - 134 + 127) << 23));
+    const __m256i inside = _mm256_and_si256(_mm256_cmpgt_epi32(exponent, _mm256_set1_epi32(31 << 23)),
+                                            _mm256_cmpgt_epi32(_mm256_set1_epi32(227 << 23), bits));
+    return _mm256_and_si256(_mm256_cmpgt_epi32(exponent, above), inside);
+  };
+  bound = F32(0.25f) * larger_pattern(even, odd);
+  return _mm256_movemask_epi8(_mm256_and_si256(is_exact(even, _mm256_slli_epi32(least_less_one, 16)),
+                                               is_exact(odd, least_less_one))) == -1;
 }
 
 /// Eight blocks, already one vector each, to their eight maxima in order.

@@ -105,6 +105,9 @@ struct F32 {
     return F32(_mm512_mask_broadcastss_ps(_mm512_set1_ps(two[0]), 0xFF00, _mm_load_ss(two + 1)));
   }
   [[gnu::always_inline]] static void store_bytes(const Codes* bytes, std::uint8_t* out);
+  static bool exact_sums(const Bf16* x, std::int64_t stride, F32& bound);
+  static void turn_dwords(const std::uint32_t* from, std::int64_t stride, std::uint32_t* to,
+                          std::int64_t to_stride);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
   static F32 e2m1_value(Codes);
 
@@ -156,9 +159,19 @@ F32 larger_pattern(F32 a, F32 b) {
 }
 
 /// See avx2.cpp.
-Codes with_nibble(Codes packed, Codes code) {
-  return Codes(
-      _mm512_or_si512(_mm512_slli_epi32(packed.v, 4), _mm512_and_si512(code.v, _mm512_set1_epi32(15))));
+Codes eight_nibbles(const Codes* c) {
+  const auto join = [](__m512i low, __m512i high, int bits) {
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, bits));
+  };
+  const auto four = [&](const Codes* d) { return join(join(d[0].v, d[1].v, 4), join(d[2].v, d[3].v, 4), 8); };
+  return Codes(_mm512_mask_blend_epi16(0xAAAAAAAA, four(c), _mm512_slli_epi32(four(c + 4), 16)));
+}
+
+/// Rows of as many dwords, turned.
+void F32::turn_dwords(const std::uint32_t* from, std::int64_t stride, std::uint32_t* to,
+                      std::int64_t to_stride) {
+  for (int c = 0; c < lanes; ++c)
+    for (int r = 0; r < lanes; ++r) to[c * to_stride + r] = from[r * stride + c];
 }
 
 F32 ftz(F32 a) { return select(abs(a) < F32(0x1p-126f), F32(_mm512_and_ps(a.v, _mm512_set1_ps(-0.f))), a); }
@@ -179,6 +192,7 @@ void F32::narrow(Bf16* out) const {
 
 Codes operator+(Codes a, Codes b) { return Codes(_mm512_add_epi32(a.v, b.v)); }
 Codes operator-(Codes a, Codes b) { return Codes(_mm512_sub_epi32(a.v, b.v)); }
+Codes operator<<(Codes a, int bits) { return Codes(_mm512_slli_epi32(a.v, static_cast<unsigned>(bits))); }
 F32 multiply_add(F32 a, F32 b, F32 c) { return F32(_mm512_fmadd_ps(a.v, b.v, c.v)); }
 
 /// See avx2.cpp.
@@ -186,6 +200,30 @@ F32 binade(F32 a) { return F32(_mm512_and_ps(a.v, _mm512_set1_ps(__builtin_inff(
 Codes cut_to_integer(F32 a) { return Codes(_mm512_cvttps_epi32(a.v)); }
 F32 toward_zero(Codes n) {
   return F32(_mm512_cvt_roundepi32_ps(n.v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
+}
+
+/// See avx2.cpp.
+bool F32::exact_sums(const Bf16* x, std::int64_t stride, F32& bound) {
+  const __m512i one = _mm512_set1_epi16(1), upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000));
+  __m512i least_less_one = _mm512_set1_epi16(-1);
+  F32 even(0), odd(0);
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; ++k) {
+    const __m512i magnitude = _mm512_and_si512(_mm512_loadu_si512(x + k * stride), _mm512_set1_epi16(0x7FFF));
+    least_less_one = _mm512_min_epu16(least_less_one, _mm512_sub_epi16(magnitude, one));
+    even = even + F32(_mm512_castsi512_ps(_mm512_slli_epi32(magnitude, 16)));
+    odd = odd + F32(_mm512_castsi512_ps(_mm512_and_si512(magnitude, upper)));
+  }
+  const auto is_exact = [](F32 sum, __m512i smallest) {
+    const __m512i bits = _mm512_castps_si512(sum.v);
+    const __m512i exponent = _mm512_and_si512(smallest, _mm512_set1_epi32(0x7F800000));
+    const __m512i above = _mm512_sub_epi32(bits, _mm512_set1_epi32((24 - 134 + 127) << 23));
+    return _mm512_cmplt_epi32_mask(above, exponent) &
+           _mm512_cmpgt_epi32_mask(exponent, _mm512_set1_epi32(31 << 23)) &
+           _mm512_cmplt_epi32_mask(bits, _mm512_set1_epi32(227 << 23));
+  };
+  bound = F32(0.25f) * larger_pattern(even, odd);
+  return (is_exact(even, _mm512_slli_epi32(least_less_one, 16)) & is_exact(odd, least_less_one)) == 0xFFFF;
 }
 
 Codes negative(F32 y) {

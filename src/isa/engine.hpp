@@ -312,6 +312,29 @@ struct Engine {
     }
   };
 
+  /// Sixteen rows of a strip of columns as they are stored. +0 beyond the matrix.
+  template <class T>
+  struct Sixteen {
+    alignas(64) T x[16][transform_cols];
+
+    void load(const T* from, std::int64_t stride, std::int64_t cols) {
+      if (cols == transform_cols) {
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; ++r) std::memcpy(x[r], from + r * stride, sizeof x[r]);
+        return;
+      }
+      std::memset(x, 0, sizeof x);
+      for (int r = 0; r < 16; ++r)
+        std::memcpy(x[r], from + r * stride, static_cast<std::size_t>(cols) * sizeof(T));
+    }
+
+    /// See exact_sums(): of 2 * lanes columns.
+    bool is_exact(std::int64_t col, F& bound) const {
+      if constexpr (std::is_same_v<T, Bf16>) return F::exact_sums(x[0] + col, transform_cols, bound);
+      return false;
+    }
+  };
+
   /// The element of each lane's block, for dialects that ask.
   struct ColumnElements {
     const Tile& tile;
@@ -347,84 +370,98 @@ struct Engine {
       return D::block(largest, tensor);
   }
 
-  /// What the columns have so far, a cache line each.
-  struct Lines {
-    alignas(64) std::uint8_t codes[transposed_cols][64], scales[transposed_cols][64];
+  /// What the columns have so far, lane = column: dwords of eight codes, of up to 128 rows, and of four scales. Lines of
+  /// columns are made of them when they are whole.
+  using Dwords = std::uint32_t[16][transposed_cols];
+  struct Columns {
+    alignas(64) Dwords codes, scales;
   };
 
-  /// Where in the lines a block belongs.
+  /// Where in the columns a block belongs.
   struct Place {
-    std::int64_t col, code_at, scale_at;
+    std::int64_t col, eight, scale;
   };
 
   /// One block of every column of a tile. Scales before codes, as in whole_groups.
   template <class D, class Tensor>
-  static void quantize_tile(const Tile& tile, const Tensor& tensor, Lines& lines, const Place& place) {
+  static void quantize_tile(const Tile& tile, const Tensor& tensor, Columns& columns, const Place& place) {
     float encode[Tile::cols];
     for (std::int64_t c = 0; c < Tile::cols; c += lanes) {
       const auto scale = column_scale<D>(tile, c, tensor);
       scale.encode.store(encode + c);
-      std::uint8_t bytes[lanes];
-      scale.code.store_bytes(bytes);
-      for (int i = 0; i < lanes; ++i) lines.scales[place.col + c + i][place.scale_at] = bytes[i];
+      std::uint32_t* scales = columns.scales[place.scale / 4] + place.col + c;
+      const int shift = static_cast<int>(place.scale % 4) * 8;
+      (shift == 0 ? scale.code : Code::load(scales) | (scale.code << shift)).store(scales);
     }
-    for (int eight = 0; eight < D::info.block_cols; eight += 8)
+    for (int eight = 0; eight < D::info.block_cols / 8; ++eight)
       for (std::int64_t c = 0; c < Tile::cols; c += lanes) {
         const F scale = F::load(encode + c);
-        Code packed(0);
+        Code codes[8];
 #pragma GCC unroll 8
-        for (int j = 7; j >= 0; --j)
-          packed = with_nibble(packed, D::element(F::load(tile.x[eight + j] + c), scale, tensor));
-        std::uint32_t words[lanes];
-        packed.store(words);
-        for (int i = 0; i < lanes; ++i)
-          std::memcpy(lines.codes[place.col + c + i] + place.code_at + eight / 2, words + i, 4);
+        for (int j = 0; j < 8; ++j) codes[j] = D::element(F::load(tile.x[8 * eight + j] + c), scale, tensor);
+        eight_nibbles(codes).store(columns.codes[place.eight + eight] + place.col + c);
       }
   }
 
   /// One block of every column, by tiles, from row `first`; the rows below it are asked for.
   template <class D, class T, class Tensor>
   static void quantize_block_row(const QuantizeTask& t, std::int64_t first, const Tensor& tensor,
-                                 Lines& lines) {
+                                 Columns& columns) {
     constexpr int height = D::info.block_cols;
     Tile tile;
     for (std::int64_t col = 0; col < t.cols; col += Tile::cols) {
       const std::int64_t cols = t.cols - col < Tile::cols ? t.cols - col : Tile::cols;
-      tile.load(row<T>(t, first, col), t.x_stride, t.rows - first, cols, height);
-      for (int r = 0; r < height; ++r) prefetch<Tile::cols / 16>(row<T>(t, first + height + r, col));
-      quantize_tile<D>(tile, tensor, lines, {col, first % 128 / 2, first / height});
+      if (t.transform.exact)
+        load_transformed<T>(t, first, col, height, tile);
+      else
+        tile.load(row<T>(t, first, col), t.x_stride, t.rows - first, cols, height);
+      const bool last = col + Tile::cols >= t.cols;
+      const T* next = last ? row<T>(t, first + height, 0) : row<T>(t, first, col + Tile::cols);
+      for (int r = 0; r < height; ++r) prefetch<Tile::cols / 16>(next + r * t.x_stride);
+      quantize_tile<D>(tile, tensor, columns, {col, first % 128 / 8, first / height});
     }
   }
 
-  /// Up to 256 columns. The codes of 128 rows fill a line.
+  /// `bytes`, up to a line, of each of `cols` columns.
+  static void store_lines(const Dwords& dwords, std::int64_t cols, std::uint8_t* to, std::int64_t stride,
+                          std::int64_t bytes) {
+    for (std::int64_t col = 0; col < cols; col += lanes) {
+      alignas(64) std::uint32_t lines[lanes][16];
+      for (int d = 0; d < 16; d += lanes) F::turn_dwords(dwords[d] + col, transposed_cols, lines[0] + d, 16);
+      for (std::int64_t c = col; c < cols && c < col + lanes; ++c)
+        if (bytes == 64)
+          std::memcpy(to + c * stride, lines[c - col], 64);
+        else
+          std::memcpy(to + c * stride, lines[c - col], static_cast<std::size_t>(bytes));
+    }
+  }
+
+  /// Up to `transposed_cols` columns. The codes of 128 rows fill a line.
   template <class D, class T>
   static void quantize_transposed(const QuantizeTask& t) {
     constexpr std::int64_t height = D::info.block_cols;
     const auto tensor = D::tensor(F(t.amax), t.setting);
-    Lines lines;
+    Columns columns;
     for (std::int64_t first = 0; first < t.rows; first += 128) {
       const std::int64_t rows = t.rows - first < 128 ? t.rows - first : 128;
-      for (std::int64_t r = 0; r < rows; r += height) quantize_block_row<D, T>(t, first + r, tensor, lines);
-      const std::int64_t bytes = (rows + height - 1) / height * (height / 2);
-      for (std::int64_t c = 0; c < t.cols; ++c) {
-        clear_pad<D>(lines.codes[c], rows);
-        std::memcpy(t.codes + c * t.codes_stride + first / 2, lines.codes[c],
-                    static_cast<std::size_t>(bytes));
-      }
+      for (std::int64_t r = 0; r < rows; r += height) quantize_block_row<D, T>(t, first + r, tensor, columns);
+      store_lines(columns.codes, t.cols, t.codes + first / 2, t.codes_stride,
+                  (rows + height - 1) / height * (height / 2));
+      for (std::int64_t c = 0; rows % height && c < t.cols; ++c)
+        clear_pad<D>(t.codes + c * t.codes_stride + first / 2, rows);
     }
-    const std::int64_t blocks = (t.rows + height - 1) / height;
-    for (std::int64_t c = 0; c < t.cols; ++c)
-      std::memcpy(t.scales + c * t.scales_stride, lines.scales[c], static_cast<std::size_t>(blocks));
+    store_lines(columns.scales, t.cols, t.scales, t.scales_stride, (t.rows + height - 1) / height);
   }
 
-  /// In place, y[j] = sum over k of (-1)^popcount(k & j) y[k].
-  static void butterflies(Code* y) {
+  /// In place, of `count` numbers, y[j] = sum over k of (-1)^popcount(k & j) y[k].
+  template <int count, class V>
+  [[gnu::always_inline]] static void butterflies(V* y) {
 #pragma GCC unroll 4
-    for (int half = 1; half < 16; half *= 2)
+    for (int half = 1; half < count; half *= 2)
 #pragma GCC unroll 16
-      for (int k = 0; k < 16; ++k)
+      for (int k = 0; k < count; ++k)
         if (!(k & half)) {
-          const Code a = y[k], b = y[k + half];
+          const V a = y[k], b = y[k + half];
           y[k] = a + b;
           y[k + half] = a - b;
         }
@@ -433,7 +470,8 @@ struct Engine {
   /// One step of a tensor core on 16 numbers a lane (tensorcore.md 7). In units of 2^(e - 25), e the largest exponent,
   /// a conversion to integers is the cut of each term, 16 of them stay below 2^30, and the sum is exact. False where
   /// a power of two in this would leave FP32's normal range, or numbers are not finite.
-  static bool tensor_core(const Tile& tile, std::int64_t col, const float (*entries)[16], F* y) {
+  template <class T>
+  static bool tensor_core(const Sixteen<T>& tile, std::int64_t col, const float (*entries)[16], F* y) {
     F largest(0);
 #pragma GCC unroll 16
     for (int k = 0; k < 16; ++k) largest = larger_pattern(largest, abs(F::load(tile.x[k] + col)));
@@ -445,13 +483,14 @@ struct Engine {
 #pragma GCC unroll 16
     for (int k = 0; k < 16; ++k)
       sums[k] = cut_to_integer(F::load(tile.x[k] + col) * (units * F(entries[k][0] < 0 ? -1.f : 1.f)));
-    butterflies(sums);
+    butterflies<16>(sums);
 #pragma GCC unroll 16
     for (int j = 0; j < 16; ++j) y[j] = toward_zero(sums[j]) * quarter;
     return true;
   }
 
-  static void fma_chain(const Tile& tile, std::int64_t col, const float (*entries)[16], F* y) {
+  template <class T>
+  static void fma_chain(const Sixteen<T>& tile, std::int64_t col, const float (*entries)[16], F* y) {
     for (int first = 0; first < 16; first += 8) {
       F sum[8] = {F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)};
       for (int k = 0; k < 16; ++k) {
@@ -463,25 +502,175 @@ struct Engine {
     }
   }
 
-  /// The groups of `lanes` columns.
-  static bool transform(const Tile& tile, std::int64_t col, const HadamardTask& t, F* y) {
+  /// The factors of the first column of the matrix, in every lane.
+  struct Factors {
+    F of[16];
+    explicit Factors(const float (*entries)[16])
+        : of{factor(entries, 0),  factor(entries, 1),  factor(entries, 2),  factor(entries, 3),
+             factor(entries, 4),  factor(entries, 5),  factor(entries, 6),  factor(entries, 7),
+             factor(entries, 8),  factor(entries, 9),  factor(entries, 10), factor(entries, 11),
+             factor(entries, 12), factor(entries, 13), factor(entries, 14), factor(entries, 15)} {}
+    static F factor(const float (*entries)[16], int k) { return F(entries[k][0]); }
+  };
+
+  /// Exact sums but for the last level: y[j] +- y[j + 8]. One half, then the other, for the registers. Adding +0 to
+  /// the terms takes the sign from zeros: no later sum is then -0, as no chain from +0 is.
+  template <class T>
+  [[gnu::always_inline]] static void half_sums(const Sixteen<T>& tile, std::int64_t col,
+                                               const Factors& factors, F* y) {
+#pragma GCC unroll 2
+    for (int first = 0; first < 16; first += 8) {
+#pragma GCC unroll 8
+      for (int k = first; k < first + 8; ++k) {
+        const F x = F::load(tile.x[k] + col);
+        if constexpr (F::fuses)
+          y[k] = multiply_add(x, factors.of[k], F(0));
+        else
+          y[k] = x * factors.of[k] + F(0);
+      }
+      butterflies<8>(y + first);
+    }
+  }
+
+  /// The groups of `lanes` columns whose sums may round.
+  template <class T>
+  [[gnu::noinline]] static bool rounding_sums(const Sixteen<T>& tile, std::int64_t col, const Transform& t,
+                                              F* y) {
     if (!t.fma_chain) return tensor_core(tile, col, t.entries, y);
     if constexpr (F::fuses) fma_chain(tile, col, t.entries, y);
     return F::fuses;
   }
 
+  struct Sums {
+    F y[16] = {F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0),
+               F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)};
+  };
+
+  template <class T>
+  static F rounded(F y) {
+    if constexpr (std::is_same_v<T, Bf16>) return to_bf16(y);
+    return y;
+  }
+
+  /// RNE of an exact sum: Veltkamp's splitting in two. p has 17 bits more than y, so that p - (p - y) is y to 8 bits, if
+  /// p and y / 2^16 are normal. Of a tie, y = m 2^15 with m odd of 9 bits, p is 2^16 m and the multiple of 4 next to m
+  /// (both in 2^15), and p - y rounds to 2^16 m: that multiple is left, the even one.
+  template <class Out>
+  static F exact_to(F y) {
+    if constexpr (!std::is_same_v<Out, Bf16>) return y;
+    const F p = y * F(65537);
+    return p - (p - y);
+  }
+
+  /// The groups of `lanes` columns as `Out` has them, in FP32.
+  template <class Out, class T>
+  [[gnu::always_inline]] static bool transform(const Sixteen<T>& tile, std::int64_t col, const Transform& t,
+                                               const Factors& factors, bool exact, Sums& sums) {
+    if (exact) {
+      half_sums(tile, col, factors, sums.y);
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        const F a = sums.y[j], b = sums.y[j + 8];
+        sums.y[j] = exact_to<Out>(a + b);
+        sums.y[j + 8] = exact_to<Out>(a - b);
+      }
+      return true;
+    }
+    if (!rounding_sums(tile, col, t, sums.y)) return false;
+#pragma GCC unroll 16
+    for (F& y : sums.y) y = rounded<Out>(y);
+    return true;
+  }
+
+  /// The transform of a tile's columns, of as many rows as the matrix has.
+  template <class T>
+  [[gnu::noinline]] static void load_transformed(const QuantizeTask& t, std::int64_t first, std::int64_t col,
+                                                 int height, Tile& tile) {
+    const Factors factors(t.transform.entries);
+    Sixteen<T> from;
+    if (t.rows - first < height) std::memset(tile.x, 0, sizeof tile.x);
+    for (int r = 0; r < height && first + r < t.rows; r += 16) {
+      const std::int64_t cols = t.cols - col < transform_cols ? t.cols - col : transform_cols;
+      from.load(row<T>(t, first + r, col), t.x_stride, cols);
+      const unsigned exact =
+          t.transform.exact[(first + r) / 16 * t.transform.exact_stride + col / transform_cols];
+      for (std::int64_t c = 0; c < transform_cols; c += lanes) {
+        Sums sums;
+        transform<T>(from, c, t.transform, factors, exact >> c / (2 * lanes) & 1, sums);
+#pragma GCC unroll 16
+        for (int j = 0; j < 16; ++j) sums.y[j].store(tile.x[r + j] + c);
+      }
+    }
+  }
+
+  /// The largest |y| of each lane. Of exact sums the last level of butterflies is max(|a + b|, |a - b|) = |a| + |b|.
+  template <class T>
+  static bool largest_sums(const Sixteen<T>& tile, std::int64_t col, const Transform& t, bool exact,
+                           F& largest) {
+    Sums sums;
+    if (exact) {
+      half_sums(tile, col, Factors(t.entries), sums.y);
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) largest = larger_pattern(largest, abs(sums.y[j]) + abs(sums.y[j + 8]));
+      return true;
+    }
+    if (!rounding_sums(tile, col, t, sums.y)) return false;
+#pragma GCC unroll 16
+    for (int j = 0; j < 16; ++j) largest = larger_pattern(largest, abs(sums.y[j]));
+    return true;
+  }
+
+  /// The largest lane or `least`; NaN if one is.
+  static float greatest_lane(F numbers, float least) {
+    float lane[lanes];
+    numbers.store(lane);
+    for (const float a : lane)
+      if (!(a <= least)) least = __builtin_isnan(least) ? least : a;
+    return least;
+  }
+
+  /// A tile's part of transformed_amax. Few exact sums are made: most have a bound that is not above `amax`.
+  template <class T>
+  static bool tile_amax(const Sixteen<T>& tile, const Transform& t, std::uint16_t& exact_bits, float& amax) {
+    exact_bits = 0;
+    for (std::int64_t c = 0; c < transform_cols; c += 2 * lanes) {
+      F bound(0), largest(0);
+      const bool exact = tile.is_exact(c, bound);
+      exact_bits = static_cast<std::uint16_t>(exact_bits | exact << c / (2 * lanes));
+      if (exact && !any(F(amax) < bound)) continue;
+      if (!largest_sums(tile, c, t, exact, largest) || !largest_sums(tile, c + lanes, t, exact, largest))
+        return false;
+      amax = greatest_lane(rounded<T>(largest), amax);
+    }
+    return true;
+  }
+
+  template <class T>
+  static bool transformed_amax(const TransformedAmaxTask& t, float& amax) {
+    Sixteen<T> tile;
+    for (std::int64_t col = 0; col < t.cols; col += transform_cols) {
+      const T* x = static_cast<const T*>(t.x) + col;
+      tile.load(x, t.x_stride, t.cols - col < transform_cols ? t.cols - col : transform_cols);
+      for (int r = 0; r < 16; ++r) prefetch<transform_cols / 16>(x + r * t.x_stride + 2 * transform_cols);
+      if (!tile_amax(tile, t.transform, t.transform.exact[col / transform_cols], amax)) return false;
+    }
+    return true;
+  }
+
   /// Through a tile of the output, so that whole lines are written.
   template <class T, class Out>
   static bool hadamard_as(const HadamardTask& t) {
-    Tile tile;
-    alignas(64) Out out[16][Tile::cols];
-    tile.load(static_cast<const T*>(t.x), t.x_stride, 16, t.cols, 16);
+    Sixteen<T> tile;
+    alignas(64) Out out[16][transform_cols];
+    const Factors factors(t.transform.entries);
+    tile.load(static_cast<const T*>(t.x), t.x_stride, t.cols);
     for (std::int64_t c = 0; c < t.cols; c += lanes) {
-      F y[16] = {F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0),
-                 F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)};
-      if (!transform(tile, c, t, y)) return false;
+      F bound(0);
+      Sums sums;
+      const bool exact = tile.is_exact(c / (2 * lanes) * (2 * lanes), bound);
+      if (!transform<float>(tile, c, t.transform, factors, exact, sums)) return false;
 #pragma GCC unroll 16
-      for (int j = 0; j < 16; ++j) y[j].narrow(out[j] + c);
+      for (int j = 0; j < 16; ++j) sums.y[j].narrow(out[j] + c);
     }
     for (int j = 0; j < 16; ++j)
       std::memcpy(static_cast<Out*>(t.out) + j * t.out_stride, out[j],
@@ -554,6 +743,7 @@ struct Engine {
       .product_chains = product_chains,
       .group_chains = group_chains,
       .hadamard = {hadamard<float>, hadamard<Bf16>, nullptr},
+      .transformed_amax = {transformed_amax<float>, transformed_amax<Bf16>, nullptr},
   };
 };
 

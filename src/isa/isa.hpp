@@ -23,6 +23,16 @@ inline constexpr std::int64_t chunk = 4096;
 /// Columns that are handled without a tail: 16 blocks of 16.
 inline constexpr std::int64_t group = 256;
 
+/// RHT of 16 along the rows, each sum in FP32.
+struct Transform {
+  const float (*entries)[16] = nullptr;  ///< entries[k][j]: diag(sign) H c, whose c is 1/4
+  bool fma_chain = false;                ///< else one step of a tensor core
+  /// A bit for each two vectors of 16 rows by `transform_cols` columns whose sums are exact in every order.
+  std::uint16_t* exact = nullptr;
+  std::int64_t exact_stride = 0;  ///< from 16 rows to the next
+};
+inline constexpr std::int64_t transform_cols = 64;
+
 /// `rows` rows (1 or up to 16, sharing block scales) by up to `chunk` columns of one tensor scale.
 struct QuantizeTask {
   const void* x;  ///< first element; rows lie `x_stride` elements apart
@@ -37,11 +47,12 @@ struct QuantizeTask {
   const Stochastic* stochastic = nullptr;  ///< null: elements round as the dialect says
   std::int64_t row = 0, block = 0;  ///< where the first block stands in the matrix, for its random bits
   std::int64_t words_per_row = 0;   ///< of the caller's random words
+  Transform transform{};  ///< of the transpose: comes first, rounded to x's type, `exact` known; null: none
 };
 
 /// Rows (tokens) and columns (features) that one task of the transpose may span: a feature's block scales, and the
 /// codes of an eighth of them, fill a cache line, and so many features' lines stay in L2.
-inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 256;
+inline constexpr std::int64_t transposed_rows = 1024, transposed_cols = 512;
 
 /// One row.
 struct DequantizeTask {
@@ -84,18 +95,24 @@ struct GroupChains {
   std::uint32_t* codes;
 };
 
-/// Groups of 16, one a column, of up to `hadamard_cols` columns.
+/// Groups of 16, one a column, of up to `transform_cols` columns.
 struct HadamardTask {
   const void* x;  ///< first of 16 rows, `x_stride` elements apart
   std::int64_t x_stride;
   std::int64_t cols;
   void* out;  ///< of x's type, or FP32 where `rounded` is false
   std::int64_t out_stride;
-  const float (*entries)[16];  ///< entries[k][j]: diag(sign) H c, whose c is 1/4
-  bool fma_chain;              ///< else one step of a tensor core
   bool rounded;
+  Transform transform;
 };
-inline constexpr std::int64_t hadamard_cols = 64;
+
+/// The same of any count of columns, to learn of them only the largest |y| and what is exact.
+struct TransformedAmaxTask {
+  const void* x;
+  std::int64_t x_stride;
+  std::int64_t cols;
+  Transform transform;
+};
 
 constexpr std::size_t dialect_count = Dialects::infos.size();
 
@@ -117,6 +134,8 @@ struct Table {
   void (*group_chains)(const GroupChains&);
   /// False where these numbers (or this machine) need another way; `out` is then in no state. Null for FP16.
   std::array<bool (*)(const HadamardTask&), 3> hadamard;
+  /// Likewise; `amax` of the sums as rounded to x's type, and of what it was.
+  std::array<bool (*)(const TransformedAmaxTask&, float& amax), 3> transformed_amax;
 };
 
 /// Null where the build or the machine has none.

@@ -107,6 +107,9 @@ struct F32 {
   }
 
   [[gnu::always_inline]] static void store_packed(const Codes* codes, std::uint8_t* out);
+  static bool exact_sums(const Bf16* x, std::int64_t stride, F32& bound);
+  static void turn_dwords(const std::uint32_t* from, std::int64_t stride, std::uint32_t* to,
+                          std::int64_t to_stride);
   static F32 e2m1_values(const std::uint8_t* packed, int part);
   static F32 e2m1_value(Codes);
 
@@ -146,7 +149,19 @@ F32 max_nan(F32 a, F32 bound) { return F32(greatest(bound.v, a.v)); }
 
 /// See avx2.cpp.
 F32 larger_pattern(F32 a, F32 b) { return F32(floats(greatest(ints(a.v), ints(b.v)))); }
-Codes with_nibble(Codes packed, Codes code) { return Codes(packed.v << 4 | (code.v & 15)); }
+Codes eight_nibbles(const Codes* c) {
+  Ints packed = c[7].v;
+#pragma GCC unroll 8
+  for (int j = 6; j >= 0; --j) packed = packed << 4 | c[j].v;
+  return Codes(packed);
+}
+
+/// Rows of as many dwords, turned.
+void F32::turn_dwords(const std::uint32_t* from, std::int64_t stride, std::uint32_t* to,
+                      std::int64_t to_stride) {
+  for (int c = 0; c < lanes; ++c)
+    for (int r = 0; r < lanes; ++r) to[c * to_stride + r] = from[r * stride + c];
+}
 
 F32 ftz(F32 a) {
   const Ints sign = ints(a.v) & static_cast<std::int32_t>(0x80000000);
@@ -166,6 +181,7 @@ void F32::narrow(Bf16* out) const {
 
 Codes operator+(Codes a, Codes b) { return Codes(a.v + b.v); }
 Codes operator-(Codes a, Codes b) { return Codes(a.v - b.v); }
+Codes operator<<(Codes a, int bits) { return Codes(a.v << bits); }
 
 /// See avx2.cpp.
 F32 binade(F32 a) { return F32(floats(ints(a.v) & 0x7F800000)); }
@@ -292,6 +308,29 @@ std::uint32_t F32::amax_bits16(const std::uint16_t* x, std::int64_t count) {
   for (int lane = 0; lane < 8; ++lane) most = all[lane] > most ? all[lane] : most;
   for (; i < count; ++i) most = (x[i] & 0x7FFF) > most ? x[i] & 0x7FFF : most;
   return static_cast<std::uint32_t>(most);
+}
+
+/// See avx2.cpp; of 8 columns. A zero is no smallest number, but the largest pattern.
+bool F32::exact_sums(const Bf16* x, std::int64_t stride, F32& bound) {
+  Halves least = Halves{} + 0x7FFF;
+  Floats even{}, odd{};
+  for (int k = 0; k < 16; ++k) {
+    const Halves magnitude = load_vector<Halves>(x + k * stride) & static_cast<std::int16_t>(0x7FFF);
+    const Halves nonzero = magnitude | ((magnitude == 0) & static_cast<std::int16_t>(0x7FFF));
+    least = nonzero < least ? nonzero : least;
+    const auto both = __builtin_bit_cast(Ints, magnitude);
+    even += floats(both << 16);
+    odd += floats(both & static_cast<std::int32_t>(0xFFFF0000));
+  }
+  const auto is_exact = [](Floats sum, Ints smallest) {
+    const Ints exponent = smallest & 0x7F800000;
+    return (ints(sum) - ((24 - 134 + 127) << 23) < exponent) & (exponent > 31 << 23) &
+           (ints(sum) < 227 << 23);
+  };
+  const auto smallest = __builtin_bit_cast(Ints, least);
+  bound = F32(greatest(even, odd) * 0.25f);
+  const auto all = __builtin_bit_cast(Longs, is_exact(even, smallest << 16) & is_exact(odd, smallest));
+  return (all[0] & all[1]) == -1;
 }
 
 /// Lanes of four vectors transposed and reduced: lane b of the result is the maximum of m[b]'s lanes.
