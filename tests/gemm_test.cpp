@@ -188,7 +188,7 @@ TEST_CASE("gemm: scales, then bias, then beta * C, each operation rounded by its
   CHECK(fused > 0);
 }
 
-TEST_CASE("gemm: without options it is the scaled product; beta without C is nothing") {
+TEST_CASE("gemm: without options it is the scaled product, and beta without C is nothing") {
   const auto a = quantized(wide(3, 80, 1)), b = quantized(wide(4, 80, 2));
   const GemmSpec spec{.scaling = output_scaling(a, b), .beta = NAN};
   const Matrix product = cpu_kernels().multiply(a, b, named("sm100_nvfp4"));
