@@ -54,7 +54,8 @@ void verify_dialect(const Dialect&, const std::vector<Layer>&, Verification&);
 /// Every format, rounding, overflow and target; encode and decode.
 void verify_formats(const std::vector<Layer>&, Verification&);
 
-/// Stochastic rounding, Hadamard transforms, every accumulation, and a linear layer by every recipe.
+/// Stochastic rounding, Hadamard transforms, column-wise copies, every accumulation, and a linear layer by every
+/// recipe.
 void verify_training(const std::vector<Layer>&, Verification&);
 
 /// work(0) .. work(count - 1), on as many threads as threads() says.

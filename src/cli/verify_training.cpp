@@ -4,6 +4,7 @@
 
 #include <nvfp4/cases.hpp>
 #include <nvfp4/linear.hpp>
+#include <nvfp4/producers.hpp>
 
 #include "embedded_values.hpp"
 #include "number.hpp"
@@ -135,12 +136,36 @@ std::vector<Computation> products(const Verification& v) {
   return all;
 }
 
+void append(Bytes& bytes, const BlockScaledTensor& t) {
+  append(bytes, std::span<const std::uint8_t>(t.codes));
+  append(bytes, std::span<const std::uint8_t>(t.scales));
+  append(bytes, std::span<const float>(t.global));
+}
+
 void append(Bytes& bytes, const Operand& operand) {
   append(bytes, std::span<const std::byte>(operand.dense.bytes));
-  if (!operand.quantized) return;
-  append(bytes, std::span<const std::uint8_t>(operand.quantized->codes));
-  append(bytes, std::span<const std::uint8_t>(operand.quantized->scales));
-  append(bytes, std::span<const float>(operand.quantized->global));
+  if (operand.quantized) append(bytes, *operand.quantized);
+}
+
+/// The column-wise copy, plain and transformed, of numbers far apart and of numbers whose sums are exact.
+std::vector<Computation> operands(const Verification& v) {
+  std::vector<Computation> all;
+  for (const Dialect* d : all_dialects())
+    for (const bool narrow : {false, true})
+      for (const bool rht : {false, true})
+        all.push_back({std::string(d->name) + (rht ? " after RHT-16" : "") + (narrow ? ", narrow" : ", wide"),
+                       [=, seed = v.seed](const Kernels& k) {
+                         Matrix x = numbers(48, 150, seed, 11);
+                         for (std::int64_t i = 0; narrow && i < x.rows * x.cols; ++i)
+                           x.u16()[i] =
+                               static_cast<std::uint16_t>((x.u16()[i] & 0x807F) | (125 + i % 3) << 7);
+                         const Hadamard h{.sum = hadamard_sum(*d, Dtype::bf16), .along = Along::tokens};
+                         Bytes bytes;
+                         append(bytes, rht ? k.quantize_transformed(x.view(), h, default_spec(*d), {})
+                                           : k.quantize_transposed(x.view(), default_spec(*d), {}));
+                         return bytes;
+                       }});
+  return all;
 }
 
 Bytes layer(const Recipe& recipe, std::uint64_t seed, const Kernels& kernels) {
@@ -189,6 +214,7 @@ void verify(const std::string& what, std::vector<Computation> all, const std::ve
 void verify_training(const std::vector<Layer>& layers, Verification& v) {
   verify("stochastic", roundings(v), layers, v);
   verify("transforms", transforms(v), layers, v);
+  verify("transposed", operands(v), layers, v);
   verify("products", products(v), layers, v);
   verify("linear", linear_layers(v), layers, v);
 }
