@@ -134,3 +134,21 @@ TEST_CASE("cli bench: rates beside their limit") {
   CHECK(refusal({"bench", "nope"}).starts_with("nvfp4: "));
   CHECK(has(refusal({"bench", "quantize", "--rows", "0"}), "--rows"));
 }
+
+TEST_CASE("cli explain: stochastic rounding by a byte") {
+  const auto code = [](const std::string& byte, const program::Arguments& more = {}) {
+    const auto json = program::json(
+        program::Arguments{"explain", "5", "--amax", "6", "--tensor-amax", "2688", "--random", byte} + more);
+    return json["values"][0]["code"].get<int>();
+  };
+  CHECK(code("0x80") == 7);
+  CHECK(code("127") == 6);
+  CHECK(code("128", {"--sr-rule", "te_software"}) == 7);
+  CHECK(code("127", {"--dialect", "paper"}) == 6);
+  for (const std::string wrong : {"256", "-1", "0x1G"})
+    CHECK(has(refusal({"explain", "5", "--random", wrong, "--amax", "6"}), "--random"));
+  CHECK(has(run({"explain", "-2.25", "--amax", "6", "--tensor-amax", "2688", "--random", "0xC0"}).out,
+            "by byte 0xC0, 2 < 2.25 < 3: 64 + 192 carries past 255"));
+  CHECK(has(refusal({"explain", "5", "--random", "1", "--dialect", "vllm"}),
+            "vllm has no stochastic rounding"));
+}

@@ -169,12 +169,27 @@ inline TracedCode e2m1(TracedNumber y, std::string text) {
 inline TracedCode e2m1_satfinite(TracedNumber y) { return e2m1(y, "round to E2M1"); }
 inline TracedCode e2m1_magnitude(TracedNumber y) { return e2m1(abs(y), "round to E2M1"); }
 
+/// Between which values |y| lies, and the sum whose carry decides.
+inline std::string carry_story(float magnitude, std::uint32_t code, std::uint32_t random) {
+  const float low = decoded(code, Format::e2m1);
+  if (!(magnitude < 6) || magnitude == low) return "";
+  const float high = decoded(code + 1, Format::e2m1);
+  const auto steps = static_cast<int>(256 * (static_cast<double>(magnitude) - low) / (high - low));
+  const bool carries = steps + static_cast<int>(random) >= 256;
+  return ", " + shortest(low) + " < " + shortest(magnitude) + " < " + shortest(high) + ": " +
+         std::to_string(steps) + " + " + std::to_string(random) +
+         (carries ? " carries past 255" : " stays below 256");
+}
+
 inline TracedCode e2m1_by_byte(TracedNumber y, TracedCode random, SrRule rule) {
-  std::uint32_t code, cut = encoded(y.value, Format::e2m1, Rounding::toward_zero, Overflow::saturate);
+  const float magnitude = std::fabs(y.value);
+  const std::uint32_t cut = encoded(magnitude, Format::e2m1, Rounding::toward_zero, Overflow::saturate);
+  std::uint32_t code;
   reference_kernels().encode_stochastic({&y.value, 1}, {&random.bits, 1}, {.rule = rule}, {&code, 1});
-  const std::string way = code == cut ? ": toward zero" : ": away from zero";
+  const std::string story =
+      rule == SrRule::carry ? carry_story(magnitude, cut, random.bits) : ", te_software";
   return TracedCode(
-      note_code(y, Format::e2m1, "round to E2M1 by byte " + hex8(random.bits) + way, code, false));
+      note_code(y, Format::e2m1, "round to E2M1 by byte " + hex8(random.bits) + story, code, false));
 }
 inline TracedCode e2m1_carry(TracedNumber y, TracedCode random) {
   return e2m1_by_byte(y, random, SrRule::carry);

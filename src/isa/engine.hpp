@@ -175,14 +175,14 @@ struct Engine {
     }
   };
 
-  /// The random bytes of `blocks` blocks of row r, in the order of elements. A tail's padding takes none of the
-  /// caller's.
-  static void random_bytes(const QuantizeTask& t, std::int64_t r, std::int64_t blocks, std::uint8_t* bytes) {
+  /// The random words of `blocks` blocks of row r, their bytes in the order of elements. A tail's padding takes none of
+  /// the caller's.
+  static void random_words(const QuantizeTask& t, std::int64_t r, std::int64_t blocks, std::uint32_t* words) {
     const Stochastic& s = *t.stochastic;
-    std::uint32_t words[chunk / 4] = {};
     if (s.from_caller) {
       const std::int64_t first = 4 * t.block, left = t.words_per_row - first;
       const std::int64_t count = left < 4 * blocks ? left : 4 * blocks;
+      std::memset(words, 0, static_cast<std::size_t>(16 * blocks));
       std::memcpy(words, s.words.data() + (t.row + r) * t.words_per_row + first,
                   static_cast<std::size_t>(4 * count));
     } else {
@@ -191,7 +191,6 @@ struct Engine {
     if (s.map == ByteMap::hw)
       for (std::int64_t i = 0; i < 4 * blocks; ++i)
         words[i] = (words[i] & 0xFF0000FF) | (words[i] >> 8 & 0xFF00) | (words[i] << 8 & 0xFF0000);
-    std::memcpy(bytes, words, static_cast<std::size_t>(16 * blocks));
   }
 
   /// Both phases for columns that are a multiple of `group`. Scales before codes: one phase would wait for
@@ -199,7 +198,8 @@ struct Engine {
   template <class D, class R, class T>
   static void whole_groups(const QuantizeTask& t) {
     float encode[chunk / 16];
-    std::uint8_t scales[chunk / 16], random[std::is_same_v<R, Plain> ? 1 : chunk];
+    std::uint8_t scales[chunk / 16];
+    std::uint32_t random[std::is_same_v<R, Plain> ? 1 : chunk / 4];
     const std::int64_t blocks = t.cols / 16;
     const auto tensor = D::tensor(F(t.amax), t.setting);
     block_scales<D, T>(t, tensor, blocks, encode, scales);
@@ -208,10 +208,11 @@ struct Engine {
       std::memcpy(t.scales + r * t.scales_stride, scales, static_cast<std::size_t>(stored));
       const T* x = row<T>(t, r, 0);
       std::uint8_t* codes = t.codes + r * t.codes_stride;
-      if constexpr (!std::is_same_v<R, Plain>) random_bytes(t, r, blocks, random);
+      if constexpr (!std::is_same_v<R, Plain>) random_words(t, r, blocks, random);
       for (std::int64_t b = 0; b < blocks; b += F::packed_blocks) {
         prefetch<F::packed_blocks / 2>(x + t.cols + 8 * (blocks + b));
-        pack_blocks<D, R>(x + 16 * b, encode + b, tensor, std::is_same_v<R, Plain> ? random : random + 16 * b,
+        const std::uint32_t* words = std::is_same_v<R, Plain> ? random : random + 4 * b;
+        pack_blocks<D, R>(x + 16 * b, encode + b, tensor, reinterpret_cast<const std::uint8_t*>(words),
                           codes + code_bytes<D> * b);
       }
     }
