@@ -8,7 +8,9 @@
 
 /// verify, explain, dialects, completion, inspect and bench, as scripts call them.
 using namespace nvfp4;
+using program::Arguments;
 using program::has;
+using program::operator+;
 using program::Quantized;
 using program::refusal;
 using program::run;
@@ -136,9 +138,9 @@ TEST_CASE("cli bench: rates beside their limit") {
 }
 
 TEST_CASE("cli explain: stochastic rounding by a byte") {
-  const auto code = [](const std::string& byte, const program::Arguments& more = {}) {
+  const auto code = [](const std::string& byte, const Arguments& more = {}) {
     const auto json = program::json(
-        program::Arguments{"explain", "5", "--amax", "6", "--tensor-amax", "2688", "--random", byte} + more);
+        Arguments{"explain", "5", "--amax", "6", "--tensor-amax", "2688", "--random", byte} + more);
     return json["values"][0]["code"].get<int>();
   };
   CHECK(code("0x80") == 7);

@@ -371,21 +371,21 @@ TEST_CASE("hadamard: the kernels of size 16 as the reference") {
   };
   constexpr Range ranges[] = {{120, 6, 0}, {100, 26, 0}, {90, 60, 0},
                               {0, 60, 0},  {200, 55, 0}, {120, 30, 200}};
-  for (const auto& [lowest, spread, special_every] : ranges)
+  for (const Range& range : ranges)
     for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
       Matrix x(32, 80, dtype);
       for (std::int64_t i = 0; i < x.rows * x.cols; ++i) {
-        const auto w = philox4x32({static_cast<std::uint32_t>(i), lowest, spread, 0}, {3, 3});
-        std::uint32_t bits = (w[0] & 0x807FFFFF) | (lowest + w[1] % spread) << 23;
-        if (special_every && w[2] % special_every == 0)
+        const auto w = philox4x32({static_cast<std::uint32_t>(i), range.lowest, range.spread, 0}, {3, 3});
+        std::uint32_t bits = (w[0] & 0x807FFFFF) | (range.lowest + w[1] % range.spread) << 23;
+        if (range.special_every && w[2] % range.special_every == 0)
           bits = w[3] % 3 ? bits | 0x7F800000 : bits & 0x80000000;
         if (dtype == Dtype::fp32)
           x.f32()[i] = std::bit_cast<float>(bits);
         else
           x.u16()[i] = static_cast<std::uint16_t>(bits >> 16);
       }
-      CAPTURE(lowest);
-      CAPTURE(spread);
+      CAPTURE(range.lowest);
+      CAPTURE(range.spread);
       for (const HadamardSum sum : {HadamardSum::fma_chain, HadamardSum::tensor_core})
         for (const Along along : {Along::row, Along::tokens})
           for (const bool rounded : {true, false})

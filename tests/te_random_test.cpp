@@ -205,10 +205,10 @@ constexpr std::array<int, 2> shapes_of_16[] = {{16, 16}, {48, 144}, {144, 48}, {
 template <class Check>
 void for_shapes(std::initializer_list<std::span<const std::array<int, 2>>> lists, Check check) {
   for (const auto& shapes : lists)
-    for (const auto& [height, width] : shapes) {
-      CAPTURE(height);
-      CAPTURE(width);
-      check(Launch(height, width, seed, offset));
+    for (const std::array<int, 2>& shape : shapes) {
+      CAPTURE(shape[0]);
+      CAPTURE(shape[1]);
+      check(Launch(shape[0], shape[1], seed, offset));
     }
 }
 
