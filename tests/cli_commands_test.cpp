@@ -18,7 +18,7 @@ using scratch::slurp;
 using scratch::spill;
 using Json = nlohmann::json;
 
-TEST_CASE("cli verify: equal and a report") {
+TEST_CASE("cli verify: equal and a report" * doctest::test_suite("sweep")) {
   const scratch::Folder folder;
   const auto ran = run({"verify", "--report", folder / "r.html", "--json", "--threads", "2"});
   CHECK(ran.exit_code == 0);

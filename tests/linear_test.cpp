@@ -83,7 +83,7 @@ float product(const BlockScaledTensor& a, const BlockScaledTensor& b, std::int64
 
 }  // namespace
 
-TEST_CASE("linear: every recipe on every layer, for ragged shapes and any number of threads" *
+TEST_CASE("linear: every recipe on every layer for ragged shapes and any number of threads" *
           doctest::test_suite("sweep")) {
   const int before = threads();
   for (const Inputs& in : {Inputs(48, 64, 32), Inputs(37, 20, 12)})

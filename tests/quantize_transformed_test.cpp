@@ -92,7 +92,8 @@ TEST_CASE("quantize_transformed: the reference, of every kind of number") {
     }
 }
 
-TEST_CASE("quantize_transformed: the reference, by every dialect and element type") {
+TEST_CASE("quantize_transformed: the reference by every dialect and element type" *
+          doctest::test_suite("sweep")) {
   for (const Dialect* dialect : all_dialects())
     for (const Dtype dtype : every_dtype) {
       const bool half = dtype == Dtype::fp16;
@@ -101,7 +102,8 @@ TEST_CASE("quantize_transformed: the reference, by every dialect and element typ
     }
 }
 
-TEST_CASE("quantize_transformed: the reference, of other transforms and specs") {
+TEST_CASE("quantize_transformed: the reference of other transforms and specs" *
+          doctest::test_suite("sweep")) {
   const Matrix x = scattered(64, 64, Dtype::bf16, {120, 14});
   for (const Along along : {Along::row, Along::tokens})
     for (const Hadamard& h : {Hadamard{.sum = HadamardSum::tensor_core, .along = along},

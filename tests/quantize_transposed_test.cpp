@@ -83,7 +83,7 @@ void check_against_transpose(const Matrix& x, const QuantizeSpec& spec) {
 
 }  // namespace
 
-TEST_CASE("quantize_transposed: the transpose, quantized, by every dialect, type and ragged shape" *
+TEST_CASE("quantize_transposed: the transpose quantized by every dialect and type and ragged shape" *
           doctest::test_suite("sweep")) {
   constexpr std::int64_t shapes[][2] = {{1, 1}, {37, 3}, {150, 70}, {1049, 9}};
   const OneThread alone;
@@ -96,7 +96,7 @@ TEST_CASE("quantize_transposed: the transpose, quantized, by every dialect, type
         }
 }
 
-TEST_CASE("quantize_transposed: the transpose, quantized, on every case" * doctest::test_suite("sweep")) {
+TEST_CASE("quantize_transposed: the transpose quantized on every case" * doctest::test_suite("sweep")) {
   const OneThread alone;
   for (const Dtype dtype : every_dtype)
     for (const std::string_view pack : case_packs())

@@ -59,7 +59,7 @@ Bias bias_of_maxima(const Dialect& dialect, int blocks) {
 
 /// algorithms.md 0.5: on N(0, 1), te's largest elements shrink by 1.18 %, because RNE of a block scale may leave them
 /// beyond 6; with 16/17 of the range, or with scales rounded up, only the 8 bits' own 1/512 of a step remains.
-TEST_CASE("rounding bias: of block maxima, by headroom" * doctest::test_suite("sweep")) {
+TEST_CASE("rounding bias: of block maxima by headroom" * doctest::test_suite("sweep")) {
   constexpr int blocks = 12000;
   const Bias te = bias_of_maxima(dialects::te::info, blocks);
   CHECK(std::abs(te.mean + 0.0118) < 5 * te.standard_error + 0.00005);  // the figure has two more digits

@@ -92,7 +92,7 @@ TEST_CASE("stochastic: every BF16 value with every 8-bit draw on both layers" *
   hold_all_bf16(te_software, all_bytes());
 }
 
-TEST_CASE("stochastic: every BF16 value, other numbers of bits" * doctest::test_suite("sweep")) {
+TEST_CASE("stochastic: every BF16 value by other numbers of bits" * doctest::test_suite("sweep")) {
   for (const int bits : {1, 2, 7, 13, 16, 24, 32})
     for (const Format format : {Format::e2m1, Format::e4m3})
       hold_all_bf16({.format = format, .bits = bits}, some_draws(bits));
@@ -168,7 +168,7 @@ TEST_CASE("stochastic: encodings that there are none of") {
 }
 
 /// A tensor whose scales are all 1: the elements themselves are rounded. Words repeat one byte, then all differ.
-TEST_CASE("stochastic: quantized elements are the encoder's, every BF16 value up to 6 with every byte" *
+TEST_CASE("stochastic: quantized elements are the encoder's for every BF16 value up to 6 with every byte" *
           doctest::test_suite("sweep")) {
   std::vector<float> values;
   for (std::uint32_t code = 0; bf16(code) <= 6; ++code)
@@ -196,7 +196,7 @@ TEST_CASE("stochastic: quantized elements are the encoder's, every BF16 value up
     }
 }
 
-TEST_CASE("stochastic: every layer as the reference, in every dialect that has it" *
+TEST_CASE("stochastic: every layer as the reference in every dialect that has it" *
           doctest::test_suite("sweep")) {
   for (const Dialect* dialect : stochastic_dialects())
     for (const Dtype dtype : {Dtype::fp32, Dtype::bf16, Dtype::fp16})
