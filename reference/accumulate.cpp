@@ -6,7 +6,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "factor.hpp"
 #include "formats.hpp"
 
 /// Tensor cores by definition: the steps of tensorcore.md 7, one after another, on exact numbers.
@@ -151,6 +150,8 @@ std::vector<Product> in_step_order(std::span<const Product> products, KOrder ord
   return sorted;
 }
 
+}  // namespace
+
 std::uint64_t aligned(std::span<const Product> products, std::uint64_t c, const Accumulation& acc) {
   const Target t = target(acc.out);
   const std::vector<Product> ordered = in_step_order(products, acc.k_order);
@@ -160,6 +161,8 @@ std::uint64_t aligned(std::span<const Product> products, std::uint64_t c, const 
     sum = aligned_step(std::span(ordered).subspan(k, step), factor(sum, t.format), acc);
   return acc.c_in_sum ? sum : add_to_nearest(factor(c, t.format), factor(sum, t.format), t);
 }
+
+namespace {
 
 /// p = RNE of the exact sum, c = RZ of c + p.
 std::uint64_t chunk(std::span<const Product> products, const Factor& c) {

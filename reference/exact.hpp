@@ -77,18 +77,6 @@ inline float round_to_fp32(const Dyadic& x) {
   return std::bit_cast<float>(bits | (x.significand < 0 ? 0x80000000 : 0));
 }
 
-/// The FP32 next to x towards zero; overflow to Inf.
-inline float truncate_to_fp32(const Dyadic& x) {
-  if (x.significand == 0) return 0;
-  const cpp_int magnitude = abs(x.significand);
-  const int top = static_cast<int>(msb(magnitude)) + x.exponent;
-  const int ulp = std::max(top - 23, -149);
-  const int shift = ulp - x.exponent;
-  const cpp_int cut = shift > 0 ? cpp_int(magnitude >> shift) : cpp_int(magnitude << -shift);
-  const Dyadic whole{x.significand < 0 ? cpp_int(-cut) : cut, ulp};
-  return round_to_fp32(whole);
-}
-
 inline float negated(float x) { return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ 0x80000000); }
 
 inline float default_nan() { return std::bit_cast<float>(0x7FC00000); }

@@ -1,7 +1,9 @@
 #include "hadamard.hpp"
 
 #include <span>
+#include <vector>
 
+#include "accumulate.hpp"
 #include "quantizer.hpp"
 
 namespace nvfp4::reference {
@@ -32,10 +34,10 @@ float fma_chain(std::span<const float> x, const Entries& h, int j) {
 bool is_special(float x) { return is_nan(x) || is_inf(x); }
 
 /// What wins over all numbers: the sum of the terms that are Inf or NaN, +0 if there are none.
-float special_sum(std::span<const float> x, const Entries& h, int first, int j) {
+float special_sum(std::span<const float> x, const Entries& h, int j) {
   float sum = 0;
   for (int k = 0; k < static_cast<int>(x.size()); ++k) {
-    const float product = multiply(x[static_cast<std::size_t>(k)], h(first + k, j));
+    const float product = multiply(x[static_cast<std::size_t>(k)], h(k, j));
     if (is_special(product)) sum = add(sum, product);
   }
   return sum;
@@ -44,51 +46,22 @@ float special_sum(std::span<const float> x, const Entries& h, int first, int j) 
 Dyadic product(float x, float entry) { return exact(x) * exact(entry); }
 
 float exact_sum(std::span<const float> x, const Entries& h, int j) {
-  if (const float special = special_sum(x, h, 0, j); !is_zero(special)) return special;
+  if (const float special = special_sum(x, h, j); !is_zero(special)) return special;
   Dyadic sum;
   for (int k = 0; k < static_cast<int>(x.size()); ++k)
     sum = sum + product(x[static_cast<std::size_t>(k)], h(k, j));
   return round_to_fp32(sum);
 }
 
-/// The exponent of a factor as the hardware takes it: subnormals stand at the smallest one. A product's is the sum
-/// of its factors': its significand is not normalised.
-int stored_exponent(float x) {
-  const int field = static_cast<int>(std::bit_cast<std::uint32_t>(x) >> 23 & 0xFF);
-  return std::max(field, 1) - 127;
-}
-
-/// The multiple of 2^unit next to x towards zero.
-cpp_int cut(const Dyadic& x, int unit) {
-  const int shift = x.exponent - unit;
-  const cpp_int magnitude = abs(x.significand);
-  const cpp_int kept = shift >= 0 ? cpp_int(magnitude << shift) : cpp_int(magnitude >> -shift);
-  return x.significand < 0 ? cpp_int(-kept) : kept;
-}
-
-/// Up to 16 products and the sum so far aligned to their largest exponent and cut to 25 bits below it, an exact
-/// sum, and FP32 by truncation. A zero counts for nothing.
-float tensor_core_step(std::span<const float> x, const Entries& h, int first, int j, float so_far) {
-  constexpr int fraction_bits = 25, zero_exponent = -133;
-  float special = special_sum(x, h, first, j);
-  if (is_special(so_far)) special = add(special, so_far);
-  if (!is_zero(special)) return special;
-  int top = is_zero(so_far) ? zero_exponent : stored_exponent(so_far);
-  for (const float element : x)
-    if (!is_zero(element)) top = std::max(top, stored_exponent(element) + stored_exponent(h.c));
-  const int unit = top - fraction_bits;
-  cpp_int sum = cut(exact(so_far), unit);
-  for (int k = 0; k < static_cast<int>(x.size()); ++k)
-    sum += cut(product(x[static_cast<std::size_t>(k)], h(first + k, j)), unit);
-  return truncate_to_fp32({sum, unit});
-}
-
+/// The BF16 tensor core of sm_90 and sm_100 (accumulate.hpp) on a row of x and a column of the matrix, in steps of 16
+/// of which zeros fill up the last. FP32 and FP16 numbers are taken by their FP32 exponents.
 float tensor_core(std::span<const float> x, const Entries& h, int j) {
-  float sum = 0;
-  for (std::size_t first = 0; first < x.size(); first += 16)
-    sum = tensor_core_step(x.subspan(first, std::min<std::size_t>(16, x.size() - first)), h,
-                           static_cast<int>(first), j, sum);
-  return sum;
+  constexpr Accumulation core{.name = {}, .k = 16, .step = 16, .fraction_bits = 25, .zero_exponent = -133};
+  const auto number = [](float value) { return factor(std::bit_cast<std::uint32_t>(value), fp32_fields); };
+  std::vector<Product> products(std::max<std::size_t>(x.size(), 16), {number(0), number(0), {}, {}});
+  for (std::size_t k = 0; k < x.size(); ++k)
+    products[k] = {number(x[k]), number(h(static_cast<int>(k), j)), {}, {}};
+  return std::bit_cast<float>(static_cast<std::uint32_t>(aligned(products, 0, core)));
 }
 
 float output(std::span<const float> x, const Entries& entries, HadamardSum sum, int j) {

@@ -4,12 +4,15 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <span>
 
 #include <nvfp4/kernels.hpp>
 
+#include "accumulator.hpp"
 #include "float_environment.hpp"
 #include "formats.hpp"
+#include "wide_sum.hpp"
 
 namespace nvfp4::cpu {
 namespace {
@@ -27,19 +30,9 @@ float fma_chain(std::span<const float> x, const Entries& h, int j) {
   return sum;
 }
 
-/// A finite number as an integer times 2^(exponent - 150), the exponent field of subnormals being 1.
-struct Unpacked {
-  std::uint64_t magnitude;
-  int exponent;
-  bool negative;
-};
+constexpr Target truncated = target(Conversion::rz_fp32);
 
-Unpacked unpack(float x) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  const int field = static_cast<int>(bits >> 23 & 0xFF);
-  const std::uint64_t fraction = bits & 0x7FFFFF;
-  return {field ? fraction | 0x800000 : fraction, std::max(field, 1), bits >> 31 != 0};
-}
+Accumulator unpack(float x) { return cpu::unpack(std::bit_cast<std::uint32_t>(x), truncated); }
 
 /// The terms that are Inf or NaN; 0 if there are none.
 float special_sum(std::span<const float> x, const Entries& h, std::size_t first, int j) {
@@ -49,48 +42,28 @@ float special_sum(std::span<const float> x, const Entries& h, std::size_t first,
   return sum;
 }
 
-/// What a magnitude is cut to: 2^top is its leading bit, and FP32 keeps 24 bits or stops at 2^-149.
-int fp32_ulp(std::uint64_t magnitude, int unit) {
-  return std::max(63 - std::countl_zero(magnitude) + unit - 23, -149);
-}
-
-float signed_multiple(std::uint64_t count, int ulp, bool negative) {
-  const double value = std::ldexp(static_cast<double>(count), ulp);
-  return static_cast<float>(negative ? -value : value);
-}
-
-/// sum * 2^unit towards zero; what is cut to zero is +0, of either sign.
-float truncated(std::int64_t sum, int unit) {
-  const std::uint64_t magnitude = static_cast<std::uint64_t>(sum < 0 ? -sum : sum);
-  if (magnitude == 0) return 0;
-  const int ulp = fp32_ulp(magnitude, unit), shift = ulp - unit;
-  const std::uint64_t kept = shift > 0 ? magnitude >> std::min(shift, 63) : magnitude << -shift;
-  return kept ? signed_multiple(kept, ulp, sum < 0) : 0;
-}
-
 /// One step of the tensor core (tensorcore.md 7): alignment to the largest exponent, 25 fraction bits, truncation.
-/// A product's exponent is the sum of the fields - 254, and its unit 46 below.
 float tensor_core_step(std::span<const float> x, const Entries& h, std::size_t first, int j, float so_far) {
   constexpr int fraction_bits = 25, zero_exponent = -133;
   float special = special_sum(x, h, first, j);
   if (!std::isfinite(so_far)) special += so_far;
   if (special != 0) return special;  // Inf, or NaN, which equals nothing
-  const Unpacked c = unpack(h.c), sum_before = unpack(so_far);
-  int top = so_far == 0 ? zero_exponent : sum_before.exponent - 127;
+  const Accumulator c = unpack(h.c), before = unpack(so_far);
+  int top = so_far == 0 ? zero_exponent : before.exponent;
   for (const float element : x)
-    if (element != 0) top = std::max(top, unpack(element).exponent + c.exponent - 254);
-  const auto cut = [&](std::uint64_t magnitude, int shift, bool negative) {
-    const auto kept =
-        static_cast<std::int64_t>(shift >= 0 ? magnitude << shift : magnitude >> std::min(-shift, 63));
-    return negative ? -kept : kept;
+    if (element != 0) top = std::max(top, unpack(element).exponent + c.exponent);
+  const int unit = top - fraction_bits;
+  const auto cut = [&](std::int64_t significand, int lowest) {
+    const std::int64_t kept = shifted(std::abs(significand), unit - lowest, false);
+    return significand < 0 ? -kept : kept;
   };
-  std::int64_t sum = cut(sum_before.magnitude, sum_before.exponent - 150 - (top - fraction_bits), so_far < 0);
+  std::int64_t sum = cut(before.significand, before.exponent - 23);
   for (std::size_t k = 0; k < x.size(); ++k) {
-    const Unpacked u = unpack(x[k]);
-    sum += cut(u.magnitude * c.magnitude, u.exponent + c.exponent - 300 - (top - fraction_bits),
-               u.negative != (h(first + k, j) < 0));
+    const Accumulator u = unpack(x[k]);
+    const std::int64_t product = u.significand * c.significand;
+    sum += cut(h(first + k, j) < 0 ? -product : product, u.exponent + c.exponent - 46);
   }
-  return truncated(sum, top - fraction_bits);
+  return std::bit_cast<float>(finish(sum, unit, truncated));
 }
 
 float tensor_core(std::span<const float> x, const Entries& h, int j) {
@@ -100,69 +73,13 @@ float tensor_core(std::span<const float> x, const Entries& h, int j) {
   return sum;
 }
 
-/// A signed integer in units of 2^-149 that holds any sum of 128 FP32 numbers, and its product with 24 bits.
-class WideSum {
- public:
-  void add(const Unpacked& x) {
-    const auto place = static_cast<std::size_t>(x.exponent - 1);
-    const std::uint64_t shifted = x.magnitude << place % 32;
-    const auto low = static_cast<std::int64_t>(shifted & 0xFFFFFFFF),
-               high = static_cast<std::int64_t>(shifted >> 32);
-    limbs_[place / 32] += x.negative ? -low : low;
-    limbs_[place / 32 + 1] += x.negative ? -high : high;
-  }
-
-  /// The sum times `factor` * 2^exponent, to the nearest FP32, ties to even.
-  float rounded(std::uint64_t factor, int exponent) {
-    carry();
-    const bool negative = limbs_.back() < 0;
-    for (std::int64_t& limb : limbs_) limb *= negative ? -1 : 1;
-    carry();
-    for (std::int64_t& limb : limbs_) limb *= static_cast<std::int64_t>(factor);
-    carry();
-    std::size_t top = limbs_.size() - 1;
-    while (top > 1 && limbs_[top] == 0) --top;
-    std::uint64_t leading = static_cast<std::uint64_t>(limbs_[top] << 32 | limbs_[top - 1]);
-    bool rest = false;
-    for (std::size_t i = 0; i + 1 < top; ++i) rest |= limbs_[i] != 0;
-    return nearest(leading, rest, static_cast<int>(32 * (top - 1)) - 149 + exponent, negative);
-  }
-
- private:
-  /// All limbs but the last to 32 bits without sign.
-  void carry() {
-    for (std::size_t i = 0; i + 1 < limbs_.size(); ++i) {
-      limbs_[i + 1] += limbs_[i] >> 32;
-      limbs_[i] &= 0xFFFFFFFF;
-    }
-  }
-
-  /// `rest` says whether anything lies below the magnitude, which then has 33 bits or more. FP32's last bit is
-  /// less than 64 bits above the unit, of any entry c.
-  static float nearest(std::uint64_t magnitude, bool rest, int unit, bool negative) {
-    if (magnitude == 0) return 0;
-    const int ulp = fp32_ulp(magnitude, unit), shift = ulp - unit;
-    if (shift <= 0) return signed_multiple(magnitude << -shift, ulp, negative);
-    std::uint64_t kept = magnitude >> shift;
-    const std::uint64_t below = magnitude & ((std::uint64_t{1} << shift) - 1),
-                        half = std::uint64_t{1} << (shift - 1);
-    kept += below > half || (below == half && (rest || (kept & 1)));
-    return signed_multiple(kept, ulp, negative);
-  }
-
-  std::array<std::int64_t, 11> limbs_{};
-};
-
+/// What is negative and rounds to zero is -0; an exact zero is +0.
 float exact_sum(std::span<const float> x, const Entries& h, int j) {
   if (const float special = special_sum(x, h, 0, j); special != 0) return special;
   WideSum sum;
-  for (std::size_t k = 0; k < x.size(); ++k) {
-    Unpacked u = unpack(x[k]);
-    u.negative ^= h(k, j) < 0;
-    sum.add(u);
-  }
-  const Unpacked c = unpack(h.c);
-  return sum.rounded(c.magnitude, c.exponent - 150);
+  for (std::size_t k = 0; k < x.size(); ++k) sum.add(double{x[k]} * h(k, j));
+  const std::uint32_t code = sum.to_fp32();
+  return code == 0 && sum.is_negative() ? -0.f : std::bit_cast<float>(code);
 }
 
 float output(std::span<const float> x, const Entries& entries, HadamardSum sum, int j) {
@@ -199,7 +116,8 @@ void store(std::span<float> values, Matrix& out, Group group) {
   for (float& y : values)
     if (std::isnan(y)) y = std::bit_cast<float>(0x7FC00000u);
   if (out.dtype != Dtype::fp32)
-    encode(values, {.format = format_of(out.dtype), .overflow = Overflow::special, .target = Target::torch},
+    encode(values,
+           {.format = format_of(out.dtype), .overflow = Overflow::special, .target = nvfp4::Target::torch},
            {codes.data(), values.size()});
   for (std::size_t k = 0; k < values.size(); ++k) {
     const std::int64_t i = group.first + static_cast<std::int64_t>(k) * group.stride;

@@ -26,6 +26,11 @@ class WideSum {
     digits_[digit + 2] += sign * static_cast<std::int64_t>(high >> 32);
   }
 
+  bool is_negative() const {
+    std::array<std::int64_t, count> d = digits_;
+    return carry(d) < 0;
+  }
+
   /// The nearest FP32, as finish() has it.
   std::uint32_t to_fp32() const {
     std::array<std::int64_t, count> d = digits_;
