@@ -37,10 +37,10 @@ Operand operand(const OperandRecipe& o, MatrixView x, Along along, const RandomB
     return {.dense = along == Along::tokens ? transpose(x) : converted(x, x.dtype, kernels)};
   const Producer producer{
       .name = "", .spec = spec_of(o, bits), .rht = o.rht, .signs = o.signs, .seed = bits.seed};
-  if (o.rht == 0) return {.quantized = quantize_operand(producer, x, along, kernels).tensor};
-  QuantizedOperand made = quantize_operand(producer, padded(x, along, o.rht).view(), along, kernels);
-  Matrix& transformed = *made.transformed;
-  return {.quantized = std::move(made.tensor),
+  if (o.rht == 0) return {.quantized = quantize_operand(producer, x, along, kernels)};
+  const Matrix whole = padded(x, along, o.rht);
+  Matrix transformed = kernels.hadamard(whole.view(), transform_of(producer, x.dtype, along));
+  return {.quantized = quantize_operand(producer, whole.view(), along, kernels),
           .transformed = along == Along::tokens ? transpose(transformed.view()) : std::move(transformed)};
 }
 

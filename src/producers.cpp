@@ -82,23 +82,14 @@ std::string refusal(const Producer& p, MatrixView x, const Kernels& kernels) {
   return "";
 }
 
-QuantizedOperand transform(const Producer& producer, MatrixView x, Along along, const Kernels& kernels) {
-  const auto quantize = along == Along::row ? kernels.quantize : kernels.quantize_transposed;
-  const Dialect& dialect = *producer.spec.dialect;
-  Hadamard h{.signs = producer.signs,
-             .sum = hadamard_sum(dialect, x.dtype),
-             .size = producer.rht,
-             .along = along,
-             .seed = producer.seed};
-  Matrix rounded = kernels.hadamard(x, h);
-  if (!dialect.unrounded_rht) return {quantize(rounded.view(), producer.spec, {}), std::move(rounded)};
+/// The producer's spec for sums that it quantizes unrounded: their amax comes from a pass that rounds them.
+QuantizeSpec with_rounded_amax(const Producer& producer, MatrixView x, Hadamard h, const Kernels& kernels) {
   QuantizeSpec spec = producer.spec;
   if (spec.tensor_scale == TensorScale::row)
-    throw std::invalid_argument(std::string(dialect.name) + " of a transform has one tensor scale");
-  if (!spec.amax) spec.amax = kernels.amax(rounded.view(), dialect);
-  h.rounded = false;
-  Matrix sums = kernels.hadamard(x, h);
-  return {quantize(sums.view(), spec, {}), std::move(sums)};
+    throw std::invalid_argument(std::string(spec.dialect->name) + " of a transform has one tensor scale");
+  h.rounded = true;
+  if (!spec.amax) spec.amax = kernels.amax(kernels.hadamard(x, h).view(), *spec.dialect);
+  return spec;
 }
 
 }  // namespace
@@ -115,26 +106,33 @@ HadamardSum hadamard_sum(const Dialect& dialect, Dtype dtype) {
   return dialect.tensor_core_rht && dtype == Dtype::bf16 ? HadamardSum::tensor_core : HadamardSum::fma_chain;
 }
 
-QuantizedOperand quantize_operand(const Producer& producer, MatrixView x, Along along,
-                                  const Kernels& kernels) {
-  if (producer.rht) return transform(producer, x, along, kernels);
-  const auto quantize = along == Along::row ? kernels.quantize : kernels.quantize_transposed;
-  return {quantize(x, producer.spec, {})};
+Hadamard transform_of(const Producer& producer, Dtype dtype, Along along) {
+  const Dialect& dialect = *producer.spec.dialect;
+  return {.signs = producer.signs,
+          .sum = hadamard_sum(dialect, dtype),
+          .rounded = !dialect.unrounded_rht,
+          .size = producer.rht,
+          .along = along,
+          .seed = producer.seed};
+}
+
+BlockScaledTensor quantize_operand(const Producer& producer, MatrixView x, Along along,
+                                   const Kernels& kernels) {
+  if (!producer.rht)
+    return (along == Along::row ? kernels.quantize : kernels.quantize_transposed)(x, producer.spec, {});
+  const Hadamard h = transform_of(producer, x.dtype, along);
+  if (h.rounded) return kernels.quantize_transformed(x, h, producer.spec, {});
+  return kernels.quantize_transformed(x, h, with_rounded_amax(producer, x, h, kernels), {});
 }
 
 ProducerResult quantize(const Producer& producer, MatrixView x, const Kernels& kernels) {
   if (const std::string why = refusal(producer, x, kernels); !why.empty())
     throw std::invalid_argument(std::string(producer.name) + " refuses " + std::to_string(x.rows) + "x" +
                                 std::to_string(x.cols) + ": " + why);
-  if (!producer.columns) {
-    QuantizedOperand rows = quantize_operand(producer, x, Along::row, kernels);
-    return {std::move(rows.tensor), std::nullopt, std::move(rows.transformed)};
-  }
-  ProducerResult result{kernels.quantize(x, producer.spec, {})};
+  if (!producer.columns) return {quantize_operand(producer, x, Along::row, kernels), std::nullopt};
+  ProducerResult result{kernels.quantize(x, producer.spec, {}), std::nullopt};
   if (x.rows % 16 && !producer.name.empty()) return result;
-  QuantizedOperand columns = quantize_operand(of_columns(producer), x, Along::tokens, kernels);
-  result.columns = std::move(columns.tensor);
-  result.transformed = std::move(columns.transformed);
+  result.columns = quantize_operand(of_columns(producer), x, Along::tokens, kernels);
   return result;
 }
 

@@ -31,7 +31,6 @@ const Producer* find_producer(std::string_view name);
 struct ProducerResult {
   BlockScaledTensor rows;
   std::optional<BlockScaledTensor> columns{};  ///< of the transpose
-  std::optional<Matrix> transformed{};  ///< what a Hadamard transform made of the rows, or of the transpose
 };
 
 struct Kernels;
@@ -39,14 +38,12 @@ struct Kernels;
 /// The sum of the transform as this dialect's producer has it: te's own kernels run BF16 on tensor cores.
 HadamardSum hadamard_sum(const Dialect&, Dtype);
 
-/// One operand of a product.
-struct QuantizedOperand {
-  BlockScaledTensor tensor;
-  std::optional<Matrix> transformed{};  ///< what was quantized, where it was transformed; in x's orientation
-};
+/// The transform that this producer, with `rht`, applies before it quantizes rows, or tokens.
+Hadamard transform_of(const Producer&, Dtype, Along);
 
-/// x, or along tokens its transpose, by the producer's spec and transform; its other rules do not apply.
-QuantizedOperand quantize_operand(const Producer&, MatrixView x, Along, const Kernels&);
+/// One operand of a product: x, or along tokens its transpose, by the producer's spec and transform. Its other rules do
+/// not apply.
+BlockScaledTensor quantize_operand(const Producer&, MatrixView x, Along, const Kernels&);
 
 /// Throws std::invalid_argument where the producer refuses the input.
 ProducerResult quantize(const Producer&, MatrixView, const Kernels&);

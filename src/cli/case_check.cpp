@@ -144,6 +144,10 @@ Verdict check_case(std::string name, MatrixView input, const std::vector<io::Arr
   }
   std::vector<GoldenArray> computed = golden_arrays(result, kernels);
   for (GoldenArray& array : arrays_of_some(result, kernels)) computed.push_back(std::move(array));
+  const bool transformed = producer.rht && std::ranges::any_of(given, [](const io::Array& a) {
+                             return a.info.name == "transformed";
+                           });
+  if (transformed) computed.push_back(transformed_array(producer, input, kernels));
   CaseCheck check{input, given, std::move(result), std::move(computed), mode, {.name = std::move(name)}};
   for (const io::Array& array : given) check.check(array);
   return check.verdict;

@@ -52,15 +52,16 @@ std::vector<float> decompressed(const BlockScaledTensor& t, const Kernels& kerne
 
 }  // namespace
 
-GoldenArray transformed_array(const Matrix& transformed, const Kernels& kernels) {
-  const Matrix values = converted(transformed.view(), Dtype::fp32, kernels);
+GoldenArray transformed_array(const Producer& producer, MatrixView x, const Kernels& kernels) {
+  const Along along = producer.columns ? Along::tokens : Along::row;
+  const Matrix made = kernels.hadamard(x, transform_of(producer, x.dtype, along));
+  const Matrix values = converted(made.view(), Dtype::fp32, kernels);
   return array("transformed", io::ElementType::f32, {values.rows, values.cols}, values.bytes);
 }
 
 std::vector<GoldenArray> arrays_of_some(const ProducerResult& result, const Kernels& kernels) {
   const BlockScaledTensor& t = result.rows;
   std::vector<GoldenArray> arrays{swizzled_scales(t)};
-  if (result.transformed) arrays.push_back(transformed_array(*result.transformed, kernels));
   if (is(t, dialects::compressed_tensors::info)) {
     arrays.push_back(scales_before_cast(t, kernels));
     if (t.cols % 16 == 0)

@@ -20,10 +20,10 @@ struct GoldenArray {
 /// packed, scales, global, dequant, and col_packed, col_scales, col_global where there are columns.
 std::vector<GoldenArray> golden_arrays(const ProducerResult&, const Kernels&);
 
-/// "transformed": what a Hadamard transform handed to the quantizer, widened to float32.
-GoldenArray transformed_array(const Matrix&, const Kernels&);
+/// "transformed": what the producer's Hadamard transform hands to its quantizer, widened to float32.
+GoldenArray transformed_array(const Producer&, MatrixView, const Kernels&);
 
-/// What only some producers' files have: transformed, scales_swizzled (128x4, any shape of that size), scale_before_cast,
+/// What only some producers' files have: scales_swizzled (128x4, any shape of that size), scale_before_cast,
 /// dequant_bf16_as_f32, blocks.
 std::vector<GoldenArray> arrays_of_some(const ProducerResult&, const Kernels&);
 

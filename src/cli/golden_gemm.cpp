@@ -75,8 +75,8 @@ void add_case(std::vector<GoldenArray>& arrays, const ProductCase& c, const Prod
               const Accumulation& acc, std::uint64_t seed, std::uint64_t stream, const Kernels& kernels) {
   Matrix x = random_numbers(c.m, c.k, seed, stream), y = random_numbers(c.n, c.k, seed, stream + 1);
   c.change(x, y);
-  const BlockScaledTensor a = quantize_operand(producer, x.view(), Along::row, kernels).tensor,
-                          b = quantize_operand(producer, y.view(), Along::row, kernels).tensor;
+  const BlockScaledTensor a = quantize_operand(producer, x.view(), Along::row, kernels),
+                          b = quantize_operand(producer, y.view(), Along::row, kernels);
   const std::string name(c.name);
   add(arrays, name + "/a_", a, kernels);
   add(arrays, name + "/b_", b, kernels);

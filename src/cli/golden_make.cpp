@@ -55,21 +55,14 @@ void add(GoldenFile& file, const std::string& name, GoldenArray array) {
   file.arrays.push_back(std::move(array));
 }
 
-std::vector<GoldenArray> arrays_of(const Producer& producer, MatrixView x, const Kernels& kernels,
-                                   bool with_transform) {
-  const ProducerResult result = nvfp4::quantize(producer, x, kernels);
-  std::vector<GoldenArray> arrays = golden_arrays(result, kernels);
-  if (with_transform && result.transformed) arrays.push_back(transformed_array(*result.transformed, kernels));
-  return arrays;
-}
-
 /// A case that the producer refuses keeps its input and has no results.
 void add_case(GoldenFile& file, const Case& c, const Producer& producer, const Kernels& kernels,
               bool with_transform) {
   add(file, c.name, {{"input", stored_type(c.input.dtype), {c.input.rows, c.input.cols}}, c.input.bytes});
   try {
-    for (GoldenArray& array : arrays_of(producer, c.input.view(), kernels, with_transform))
+    for (GoldenArray& array : golden_arrays(nvfp4::quantize(producer, c.input.view(), kernels), kernels))
       add(file, c.name, std::move(array));
+    if (with_transform) add(file, c.name, transformed_array(producer, c.input.view(), kernels));
     ++file.cases;
   } catch (const std::invalid_argument&) {
     file.refused.push_back(c.name);
