@@ -125,10 +125,9 @@ void require_reference(const Question& q, const Answer& a) {
   const bool outside = spec.tensor_scale == TensorScale::tensor && !std::isnan(q.tensor_amax);
   if (outside) spec.amax = q.tensor_amax, row.pop_back();
   if (!outside && q.amax > q.tensor_amax) return;  // no row has such an amax of its own
-  const std::vector<std::uint32_t> words((row.size() + 15) / 16 * 4 + 8, q.random * 0x01010101);
-  const auto padded = static_cast<std::size_t>(2 * q.spec.block.cols / 4);
-  if (spec.stochastic)
-    spec.stochastic->from_caller = true, spec.stochastic->words = std::span(words).first(padded);
+  const std::vector<std::uint32_t> words(static_cast<std::size_t>(2 * q.spec.block.cols / 4),
+                                         q.random * 0x01010101);
+  if (spec.stochastic) spec.stochastic->from_caller = true, spec.stochastic->words = words;
   const BlockScaledTensor t =
       reference_kernels().quantize(as_row(row, 2 * q.spec.block.cols, q.dtype).view(), spec, {});
   const Matrix value = reference_kernels().dequantize(t);

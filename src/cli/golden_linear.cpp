@@ -1,7 +1,6 @@
 #include "golden_linear.hpp"
 
-#include <array>
-#include <set>
+#include <algorithm>
 #include <stdexcept>
 
 #include <nvfp4/linear.hpp>

@@ -1,9 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
+
+#include "text.hpp"
 
 namespace nvfp4::io {
 
@@ -20,6 +23,17 @@ class Fields {
   std::int64_t integer(const nlohmann::json& value, const std::string& key, std::int64_t low,
                        std::int64_t high) const;
   void expect(const std::string& key, std::string_view expected) const;
+  /// The one of these values of an enumeration that the field names.
+  template <class E>
+  E one_of(const std::string& key, std::initializer_list<E> values) const {
+    const std::string found = text(key);
+    std::string names;
+    for (const E value : values) {
+      if (name(value) == found) return value;
+      names += (names.empty() ? "" : ", ") + std::string(name(value));
+    }
+    refuse(key, "one of " + names, in_quotes(found));
+  }
   Fields object(const std::string& key) const;
   bool has(const std::string& key) const { return object_.contains(key); }
   const nlohmann::json& all() const { return object_; }

@@ -122,13 +122,8 @@ FourOverSix read_four_over_six(const Fields& options) {
 Stochastic read_stochastic(const Fields& options) {
   Stochastic s;
   options.expect("rounding", "sr");
-  const std::string rule = options.text("sr_rule"), map = options.text("random_map");
-  if (rule != name(SrRule::carry) && rule != name(SrRule::te_software))
-    options.refuse("sr_rule", "'carry' or 'te_software'", in_quotes(rule));
-  if (map != name(ByteMap::hw) && map != name(ByteMap::te))
-    options.refuse("random_map", "'hw' or 'te'", in_quotes(map));
-  s.rule = rule == name(SrRule::carry) ? SrRule::carry : SrRule::te_software;
-  s.map = map == name(ByteMap::hw) ? ByteMap::hw : ByteMap::te;
+  s.rule = options.one_of("sr_rule", {SrRule::carry, SrRule::te_software});
+  s.map = options.one_of("random_map", {ByteMap::hw, ByteMap::te});
   s.from_caller = options.text("random") != "philox";
   s.random.stream =
       static_cast<std::uint64_t>(options.integer("stream", 0, std::numeric_limits<std::int64_t>::max()));

@@ -51,17 +51,9 @@ void expect_only(const Fields& fields, std::initializer_list<std::string_view> k
       fields.refuse(item.key(), "no such field", "one");
 }
 
-/// One of the values of an enumeration, by its name.
 template <class E>
 void read(const Fields& fields, const std::string& key, std::initializer_list<E> values, E& into) {
-  if (!fields.has(key)) return;
-  const std::string text = fields.text(key);
-  std::string names;
-  for (const E value : values) {
-    if (name(value) == text) return void(into = value);
-    names += (names.empty() ? "" : ", ") + std::string(name(value));
-  }
-  fields.refuse(key, "one of " + names, in_quotes(text));
+  if (fields.has(key)) into = fields.one_of(key, values);
 }
 
 void read(const Fields& fields, const std::string& key, std::string& into) {
