@@ -10,6 +10,8 @@
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/cpu_tables.hpp"
+
 using namespace nvfp4;
 
 /// Sums of products by every model: single dot products worked out by hand, the two layers against each other on
@@ -317,13 +319,6 @@ Matrix random_matrix(std::int64_t rows, std::int64_t cols, unsigned seed, unsign
 BlockScaledTensor quantized(std::int64_t rows, std::int64_t cols, unsigned seed,
                             const QuantizeSpec& spec = {}) {
   return cpu_kernels().quantize(random_matrix(rows, cols, seed, 20).view(), spec, {});
-}
-
-std::vector<const Kernels*> cpu_tables() {
-  std::vector<const Kernels*> tables;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-    if (const Kernels* kernels = cpu_kernels(isa)) tables.push_back(kernels);
-  return tables;
 }
 
 bool same(const Matrix& a, const Matrix& b) { return compare(a.view(), b.view(), "acc").equal(); }

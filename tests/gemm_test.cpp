@@ -9,17 +9,12 @@
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/cpu_tables.hpp"
+
 using namespace nvfp4;
 
 /// A product with all that a GEMM does beside it: cuts of K, second-level scales, bias, beta * C.
 namespace {
-
-std::vector<const Kernels*> cpu_tables() {
-  std::vector<const Kernels*> tables;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-    if (const Kernels* kernels = cpu_kernels(isa)) tables.push_back(kernels);
-  return tables;
-}
 
 /// Each 16 numbers in a row in a binade of their own, some of them zero.
 Matrix wide(std::int64_t rows, std::int64_t cols, unsigned seed, unsigned binades = 40) {

@@ -9,6 +9,8 @@
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/cpu_tables.hpp"
+
 using namespace nvfp4;
 
 /// The transform by formula and by every layer. The producer's own columns are in golden_test.cpp (te_ref_1d_rht).
@@ -67,12 +69,11 @@ void check_layers(const Matrix& x, const Hadamard& h) {
   CAPTURE(static_cast<int>(h.sum));
   CAPTURE(static_cast<int>(h.along));
   const Matrix expected = reference_kernels().hadamard(x.view(), h);
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-    if (const Kernels* kernels = cpu_kernels(isa)) {
-      CAPTURE(kernels->name);
-      const Difference d = compare(expected.view(), kernels->hadamard(x.view(), h).view(), "transformed");
-      CHECK_MESSAGE(d.equal(), describe(*d.first));
-    }
+  for (const Kernels* kernels : cpu_tables()) {
+    CAPTURE(kernels->name);
+    const Difference d = compare(expected.view(), kernels->hadamard(x.view(), h).view(), "transformed");
+    CHECK_MESSAGE(d.equal(), describe(*d.first));
+  }
 }
 
 constexpr HadamardSum every_sum[] = {HadamardSum::fma_chain, HadamardSum::tensor_core, HadamardSum::exact};

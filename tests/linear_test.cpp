@@ -10,6 +10,8 @@
 #include <nvfp4/linear.hpp>
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/cpu_tables.hpp"
+
 using namespace nvfp4;
 
 /// One linear layer forward and backward by every recipe.
@@ -90,8 +92,7 @@ TEST_CASE("linear: every recipe on every layer for ragged shapes and any number 
     for (const Recipe& recipe : recipes()) {
       CAPTURE(recipe.name);
       const LinearResult expected = in.run(recipe, reference_kernels());
-      for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-        if (const Kernels* kernels = cpu_kernels(isa)) CHECK(equal(expected, in.run(recipe, *kernels)));
+      for (const Kernels* kernels : cpu_tables()) CHECK(equal(expected, in.run(recipe, *kernels)));
       for (const int n : {1, 2, 7}) {
         set_threads(n);
         CHECK(equal(expected, in.run(recipe)));

@@ -7,6 +7,8 @@
 #include <nvfp4/nvfp4.hpp>
 
 #include "src/isa/isa.hpp"
+#include "tests/cpu_tables.hpp"
+#include "tests/scattered.hpp"
 
 using namespace nvfp4;
 
@@ -14,38 +16,6 @@ using namespace nvfp4;
 namespace {
 
 constexpr Dtype every_dtype[] = {Dtype::fp32, Dtype::bf16, Dtype::fp16};
-
-std::vector<const Kernels*> every_table() {
-  std::vector<const Kernels*> tables;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-    if (const Kernels* kernels = cpu_kernels(isa)) tables.push_back(kernels);
-  return tables;
-}
-
-struct Numbers {
-  std::uint32_t least, exponents;   ///< fields of the exponent: from `least` on
-  std::uint32_t special_every = 0;  ///< one in so many is Inf or NaN, or 0 or -0
-  bool zeros_alone = false;         ///< none of these is Inf or NaN
-};
-
-/// Bits that differ from element to element.
-Matrix scattered(std::int64_t rows, std::int64_t cols, Dtype dtype, const Numbers& n) {
-  Matrix x(rows, cols, dtype);
-  const int mantissa = dtype == Dtype::fp32 ? 23 : dtype == Dtype::bf16 ? 7 : 10;
-  const std::uint32_t infinite = dtype == Dtype::fp16 ? 31 : 255, sign_at = dtype == Dtype::fp32 ? 31 : 15;
-  for (std::int64_t i = 0; i < rows * cols; ++i) {
-    const auto w = philox4x32({static_cast<std::uint32_t>(i), 0, 0, 0}, {5, 7});
-    std::uint32_t magnitude = (n.least + w[0] % n.exponents) << mantissa | w[1] >> (32 - mantissa);
-    if (n.special_every && w[2] % n.special_every == 0)
-      magnitude = !n.zeros_alone && w[3] % 3 ? infinite << mantissa | (w[3] % 3 - 1) : 0;
-    const std::uint32_t bits = magnitude | (w[3] >> 31) << sign_at;
-    if (dtype == Dtype::fp32)
-      x.f32()[i] = std::bit_cast<float>(bits);
-    else
-      x.u16()[i] = static_cast<std::uint16_t>(bits);
-  }
-  return x;
-}
 
 Hadamard along_tokens(HadamardSum sum) { return {.sum = sum, .along = Along::tokens}; }
 
@@ -70,23 +40,24 @@ void check(const Kernels& kernels, const BlockScaledTensor& expected, const Matr
 
 void check_layers(const Matrix& x, const Hadamard& h, const QuantizeSpec& spec) {
   const BlockScaledTensor expected = literal(x, h, spec);
-  for (const Kernels* kernels : every_table()) check(*kernels, expected, x, h, spec);
+  for (const Kernels* kernels : cpu_tables()) check(*kernels, expected, x, h, spec);
 }
 
 /// Spans that are always exact, never, and either; zeros; both ends of BF16 and of the numbers whose sums are taken for
 /// exact; Inf and NaN.
-constexpr Numbers every_bf16[] = {{120, 13},       {118, 14}, {100, 40},        {120, 12, 3, true}, {1, 12},
-                                  {0, 3, 4, true}, {26, 12},  {31, 3, 3, true}, {216, 12},          {230, 25},
-                                  {240, 12},       {0, 1},    {120, 12, 60},    {115, 30, 500},     {251, 3}};
+constexpr scattered::Numbers every_bf16[] = {{120, 13},     {118, 14},       {100, 40}, {120, 12, 3, true},
+                                             {1, 12},       {0, 3, 4, true}, {26, 12},  {31, 3, 3, true},
+                                             {216, 12},     {230, 25},       {240, 12}, {0, 1},
+                                             {120, 12, 60}, {115, 30, 500},  {251, 3}};
 
 }  // namespace
 
 TEST_CASE("quantize_transformed: the reference, of every kind of number") {
-  for (const Numbers& n : every_bf16)
+  for (const scattered::Numbers& n : every_bf16)
     for (const HadamardSum sum : {HadamardSum::tensor_core, HadamardSum::fma_chain}) {
       CAPTURE(n.least);
       CAPTURE(n.exponents);
-      const Matrix x = scattered(48, 21, Dtype::bf16, n);
+      const Matrix x = scattered::matrix(48, 21, Dtype::bf16, n);
       for (const Dialect* d : {&dialects::te::info, &dialects::te_rht_fused::info, &dialects::te_ref::info})
         check_layers(x, along_tokens(sum), default_spec(*d));
     }
@@ -97,14 +68,14 @@ TEST_CASE("quantize_transformed: the reference by every dialect and element type
   for (const Dialect* dialect : all_dialects())
     for (const Dtype dtype : every_dtype) {
       const bool half = dtype == Dtype::fp16;
-      const Matrix x = scattered(48, 11, dtype, {half ? 9u : 120u, 12});
+      const Matrix x = scattered::matrix(48, 11, dtype, {half ? 9u : 120u, 12});
       check_layers(x, along_tokens(hadamard_sum(*dialect, dtype)), default_spec(*dialect));
     }
 }
 
 TEST_CASE("quantize_transformed: the reference of other transforms and specs" *
           doctest::test_suite("sweep")) {
-  const Matrix x = scattered(64, 64, Dtype::bf16, {120, 14});
+  const Matrix x = scattered::matrix(64, 64, Dtype::bf16, {120, 14});
   for (const Along along : {Along::row, Along::tokens})
     for (const Hadamard& h : {Hadamard{.sum = HadamardSum::tensor_core, .along = along},
                               Hadamard{.signs = Signs::none, .along = along},
@@ -122,14 +93,14 @@ TEST_CASE("quantize_transformed: the reference of other transforms and specs" *
 /// 1024 rows and 512 columns are a task: more of both, and neither whole.
 TEST_CASE("quantize_transformed: no thread count and no cut into tasks shows") {
   const int before = threads();
-  for (const Numbers& n : {Numbers{120, 11}, Numbers{116, 16}}) {
-    const Matrix x = scattered(1168, 587, Dtype::bf16, n);
+  for (const scattered::Numbers& n : {scattered::Numbers{120, 11}, scattered::Numbers{116, 16}}) {
+    const Matrix x = scattered::matrix(1168, 587, Dtype::bf16, n);
     const Hadamard h = along_tokens(HadamardSum::tensor_core);
     const Matrix y = cpu_kernels().hadamard(x.view(), h);
     const BlockScaledTensor expected = cpu_kernels().quantize(transpose(y.view()).view(), {}, {});
     for (const int count : {1, 2, 7}) {
       set_threads(count);
-      for (const Kernels* kernels : every_table()) check(*kernels, expected, x, h, {});
+      for (const Kernels* kernels : cpu_tables()) check(*kernels, expected, x, h, {});
     }
   }
   set_threads(before);
@@ -157,7 +128,7 @@ TEST_CASE("quantize_transformed: sums of 24 bits and of 25") {
       for (const HadamardSum sum : {HadamardSum::tensor_core, HadamardSum::fma_chain}) {
         const Hadamard h{.signs = Signs::none, .sum = sum, .rounded = false, .along = Along::tokens};
         const Matrix expected = reference_kernels().hadamard(x.view(), h);
-        for (const Kernels* kernels : every_table())
+        for (const Kernels* kernels : cpu_tables())
           CHECK((expected.bytes == kernels->hadamard(x.view(), h).bytes));
       }
     }

@@ -8,6 +8,9 @@
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/cpu_tables.hpp"
+#include "tests/scattered.hpp"
+
 using namespace nvfp4;
 
 /// The quantized transpose against the transpose, quantized.
@@ -15,33 +18,11 @@ namespace {
 
 constexpr Dtype every_dtype[] = {Dtype::fp32, Dtype::bf16, Dtype::fp16};
 
-std::vector<const Kernels*> every_table() {
-  std::vector<const Kernels*> tables;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-    if (const Kernels* kernels = cpu_kernels(isa)) tables.push_back(kernels);
-  return tables;
-}
-
-/// Bits that differ from element to element, in `exponents` binades around the type's bias; one element in
-/// `special_every` is Inf, NaN, 0 or -0.
-Matrix scattered(std::int64_t rows, std::int64_t cols, Dtype dtype, std::uint32_t exponents,
-                 std::uint32_t special_every) {
-  Matrix x(rows, cols, dtype);
-  const int mantissa = dtype == Dtype::fp32 ? 23 : dtype == Dtype::bf16 ? 7 : 10;
-  const std::uint32_t bias = dtype == Dtype::fp16 ? 15 : 127, infinite = 2 * bias + 1;
-  const std::uint32_t sign_at = dtype == Dtype::fp32 ? 31 : 15;
-  for (std::int64_t i = 0; i < rows * cols; ++i) {
-    const auto w = philox4x32({static_cast<std::uint32_t>(i), 0, 0, 0}, {7, 7});
-    std::uint32_t magnitude = (bias - exponents / 2 + w[0] % exponents) << mantissa | w[1] >> (32 - mantissa);
-    if (special_every && w[2] % special_every == 0)
-      magnitude = w[3] % 3 ? infinite << mantissa | (w[3] % 3 - 1) : 0;
-    const std::uint32_t bits = magnitude | (w[3] >> 31) << sign_at;
-    if (dtype == Dtype::fp32)
-      x.f32()[i] = std::bit_cast<float>(bits);
-    else
-      x.u16()[i] = static_cast<std::uint16_t>(bits);
-  }
-  return x;
+/// In `exponents` binades around the type's bias.
+Matrix around_one(std::int64_t rows, std::int64_t cols, Dtype dtype, std::uint32_t exponents,
+                  std::uint32_t special_every) {
+  const std::uint32_t bias = dtype == Dtype::fp16 ? 15 : 127;
+  return scattered::matrix(rows, cols, dtype, {bias - exponents / 2, exponents, special_every});
 }
 
 /// Many small tensors wake threads for nothing.
@@ -72,7 +53,7 @@ void check_against_transpose(const Matrix& x, const QuantizeSpec& spec) {
   CAPTURE(x.rows);
   CAPTURE(x.cols);
   const BlockScaledTensor expected = cpu_kernels().quantize(transpose(x.view()).view(), spec, {});
-  for (const Kernels* kernels : every_table()) {
+  for (const Kernels* kernels : cpu_tables()) {
     CAPTURE(kernels->name);
     BlockScaledTensor reuse;
     reuse.codes.assign(99, 0xFF), reuse.scales.assign(99, 0xFF), reuse.global.assign(3, 1);
@@ -91,8 +72,8 @@ TEST_CASE("quantize_transposed: the transpose quantized by every dialect and typ
     for (const QuantizeSpec& spec : every_spec(*dialect))
       for (const Dtype dtype : every_dtype)
         for (const auto& [rows, cols] : shapes) {
-          check_against_transpose(scattered(rows, cols, dtype, 12, 0), spec);
-          if (rows < 1000) check_against_transpose(scattered(rows, cols, dtype, 24, 40), spec);
+          check_against_transpose(around_one(rows, cols, dtype, 12, 0), spec);
+          if (rows < 1000) check_against_transpose(around_one(rows, cols, dtype, 24, 40), spec);
         }
 }
 
@@ -109,7 +90,7 @@ TEST_CASE("quantize_transposed: the transpose quantized on every case" * doctest
 
 TEST_CASE("quantize_transposed: the reference, literally") {
   for (const Dtype dtype : every_dtype) {
-    const Matrix x = scattered(35, 5, dtype, 12, 40);
+    const Matrix x = around_one(35, 5, dtype, 12, 40);
     for (const QuantizeSpec& spec : every_spec(dialects::te::info)) {
       const BlockScaledTensor expected = reference_kernels().quantize(transpose(x.view()).view(), spec, {});
       CHECK(compare(expected, reference_kernels().quantize_transposed(x.view(), spec, {})).equal());
@@ -120,7 +101,7 @@ TEST_CASE("quantize_transposed: the reference, literally") {
 
 TEST_CASE("quantize_transposed: no thread count shows") {
   const int before = threads();
-  const Matrix x = scattered(2100, 200, Dtype::bf16, 12, 0);
+  const Matrix x = around_one(2100, 200, Dtype::bf16, 12, 0);
   const BlockScaledTensor expected = cpu_kernels().quantize(transpose(x.view()).view(), {}, {});
   for (const int count : {1, 2, 7}) {
     set_threads(count);
@@ -137,7 +118,7 @@ TEST_CASE("quantize_transposed: refuses what quantize refuses") {
 
 /// Two-dimensional blocks are the transpose's too, so fprop and dgrad see one W; blocks of a row are not.
 TEST_CASE("quantize_transposed: 16x16 codes of W and of its transpose are each other's transposes") {
-  const Matrix w = scattered(64, 48, Dtype::bf16, 12, 0);
+  const Matrix w = around_one(64, 48, Dtype::bf16, 12, 0);
   const auto code = [](const BlockScaledTensor& t, std::int64_t i, std::int64_t j) {
     return t.codes[static_cast<std::size_t>(i * t.row_bytes() + j / 2)] >> (j % 2 * 4) & 15;
   };

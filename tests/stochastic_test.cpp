@@ -9,6 +9,8 @@
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/cpu_tables.hpp"
+
 using namespace nvfp4;
 
 namespace {
@@ -210,9 +212,8 @@ TEST_CASE("stochastic: every layer as the reference in every dialect that has it
             CAPTURE(c.name);
             QuantizeSpec spec = stochastic_spec(*dialect, s);
             const BlockScaledTensor expected = reference_kernels().quantize(c.input.view(), spec, {});
-            for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
-              if (const Kernels* kernels = cpu_kernels(isa))
-                CHECK(compare(expected, kernels->quantize(c.input.view(), spec, {})).equal());
+            for (const Kernels* kernels : cpu_tables())
+              CHECK(compare(expected, kernels->quantize(c.input.view(), spec, {})).equal());
             spec.block = {16, 16};
             CHECK(compare(reference_kernels().quantize(c.input.view(), spec, {}),
                           cpu_kernels().quantize(c.input.view(), spec, {}))
