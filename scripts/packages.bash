@@ -1,7 +1,7 @@
 # Sourced by quickstart and check: installs Debian packages, printing each command before it runs it.
 
 build_packages=(g++ cmake ninja-build libboost-dev doctest-dev libcli11-dev nlohmann-json3-dev libzip-dev
-                librandom123-dev libssl-dev)
+                librandom123-dev libssl-dev libeigen3-dev libopenblas0-pthread)
 check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf)
 data_packages=(python3 python3-venv)
 

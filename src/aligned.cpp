@@ -3,15 +3,8 @@
 #include <array>
 
 namespace nvfp4::cpu {
-namespace {
 
-/// A code's significand and exponent, as the format's fields say: nothing is normalised.
-struct Unpacked {
-  int significand, exponent;
-  std::uint8_t kind;
-};
-
-Unpacked unpack(std::uint32_t code, const FormatInfo& f) {
+Unpacked unpack_code(std::uint32_t code, const FormatInfo& f) {
   if (f.format == Format::e8m0)
     return {1, static_cast<int>(code) - 127, code == 0xFF ? ProductRows::is_nan : std::uint8_t{0}};
   const int dropped = f.format == Format::tf32 ? 13 : 0, value_bits = f.exponent_bits + f.mantissa_bits;
@@ -24,6 +17,8 @@ Unpacked unpack(std::uint32_t code, const FormatInfo& f) {
   if (!f.has_infinity && f.has_nan && last_field && fraction == hidden - 1) kind |= ProductRows::is_nan;
   return {field ? hidden | fraction : fraction, std::max(field, 1) - f.bias, kind};
 }
+
+namespace {
 
 /// Where element k of a row lies, so that steps are runs.
 std::int64_t place(std::int64_t k, const Accumulation& acc) {
@@ -55,8 +50,8 @@ ProductRows::ProductRows(const CodeRows& x, std::int64_t padded_k, const Accumul
   for (std::int64_t i = 0; i < x.rows; ++i) {
     row.read(x, i);
     for (std::int64_t col = 0; col < k; ++col) {
-      const Unpacked e = unpack(row.codes[static_cast<std::size_t>(col)], element);
-      const Unpacked s = x.scale ? unpack(row.scale_at(col), info(*x.scale)) : Unpacked{1, 0, 0};
+      const Unpacked e = unpack_code(row.codes[static_cast<std::size_t>(col)], element);
+      const Unpacked s = x.scale ? unpack_code(row.scale_at(col), info(*x.scale)) : Unpacked{1, 0, 0};
       const auto at = static_cast<std::size_t>(i * k + place(col, acc));
       const int m = e.significand * s.significand;
       const bool counts = m != 0 || acc.zero_rule == ZeroRule::never;
@@ -86,7 +81,7 @@ GroupRows::GroupRows(const CodeRows& x, std::int64_t padded_k, const Accumulatio
     row.read(x, i);
     for (std::int64_t first = 0; first < k; first += group) {
       const auto at = static_cast<std::size_t>(i * k + first), g = at / static_cast<std::size_t>(group);
-      const Unpacked s = unpack(row.scale_at(first), info(*x.scale));
+      const Unpacked s = unpack_code(row.scale_at(first), info(*x.scale));
       scale[g] = static_cast<std::int16_t>(s.significand);
       exponent[g] = static_cast<std::int16_t>(s.exponent);
       special[at / static_cast<std::size_t>(step)] |= s.kind;
@@ -207,7 +202,7 @@ std::uint32_t AlignedChain<Rows>::step(std::int64_t s, std::uint32_t code) const
   const Target t = target(acc.out);
   const auto at_a = static_cast<std::size_t>(i * a.k + s * a.step),
              at_b = static_cast<std::size_t>(j * b.k + s * b.step);
-  const Accumulator c = cpu::unpack(code, t);
+  const Accumulator c = unpack(code, t);
   const auto length = static_cast<std::size_t>(a.step);
   if (c.is_special || a.special[at_a / length] || b.special[at_b / length]) {
     Specials specials;

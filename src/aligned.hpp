@@ -38,6 +38,13 @@ struct ProductRows {
   static constexpr std::uint8_t is_infinite = 1, is_nan = 2, is_negative = 4;
 };
 
+/// A code's significand and exponent, as the format's fields say: nothing is normalised. A kind is that of ProductRows.
+struct Unpacked {
+  int significand, exponent;
+  std::uint8_t kind;
+};
+Unpacked unpack_code(std::uint32_t code, const FormatInfo&);
+
 /// Align::group, of E2M1: doubled values, and the scales apart.
 struct GroupRows {
   GroupRows(const CodeRows&, std::int64_t padded_k, const Accumulation&);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -9,37 +8,24 @@
 #include <CLI/CLI.hpp>
 #include <nvfp4/kernels.hpp>
 
+#include "bench.hpp"
 #include "command.hpp"
-#include "terminal.hpp"
 
 namespace nvfp4::cli {
+
+double Timed::median() const {
+  std::vector<double> sorted = rates;
+  std::sort(sorted.begin(), sorted.end());
+  return sorted[sorted.size() / 2];
+}
+
 namespace {
 
 struct Options {
   std::string name = "quantize";
   std::int64_t rows = 16384, cols = 8192;
-  int repetitions = 9;
+  int size = 2048, repetitions = 9;
 };
-
-/// One thing timed, in GB/s of the bytes it reads, every repetition of it.
-struct Timed {
-  std::string name, limit;  ///< `limit` names the row it is held against
-  int threads;
-  std::vector<double> rates;
-
-  double median() const {
-    std::vector<double> sorted = rates;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[sorted.size() / 2];
-  }
-};
-
-template <class Work>
-double seconds(Work work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Values with every exponent that a layer's activations have; a constant would flatter no kernel, but a
 /// denormal or a NaN would slow some.
@@ -144,7 +130,7 @@ double limit_of(const std::vector<Timed>& rows) {
 }
 
 Json to_json(const Timed& row, double limit_rate) {
-  Json json = {{"name", row.name}, {"threads", row.threads}, {"rate", row.median()}, {"unit", "GB/s read"}};
+  Json json = {{"name", row.name}, {"threads", row.threads}, {"rate", row.median()}, {"unit", row.unit}};
   if (row.limit.empty()) return json;
   json.update({{"limit", row.limit}, {"limit_rate", limit_rate}, {"ratio", row.median() / limit_rate}});
   return json;
@@ -154,8 +140,9 @@ std::string to_text(const Timed& row, double limit_rate) {
   char line[120], ratio[40] = "";
   if (!row.limit.empty())
     std::snprintf(ratio, sizeof ratio, "%8.3f of %s", row.median() / limit_rate, row.limit.c_str());
-  std::snprintf(line, sizeof line, "%-26s %2d %s %8.2f GB/s%s\n", row.name.c_str(), row.threads,
-                row.threads == 1 ? "thread " : "threads", row.median(), ratio);
+  std::snprintf(line, sizeof line, "%-26s %2d %s %8.2f %s%s\n", row.name.c_str(), row.threads,
+                row.threads == 1 ? "thread " : "threads", row.median(),
+                std::string(row.unit.substr(0, row.unit.find(' '))).c_str(), ratio);
   return line;
 }
 
@@ -164,19 +151,25 @@ void refuse_rows(const Options& o) {
     throw UsageError("--rows " + std::to_string(o.rows) + ": RHT along tokens needs multiples of 16");
 }
 
+/// The rows of one dtype; a product has none.
+std::vector<Timed> time_rows(const Options& o, const Matrix& x, int thread_count, Progress& progress) {
+  if (o.name == "gemm") return time_gemm(o.size, thread_count, o.repetitions, progress);
+  if (o.name == "quantize") return time_quantizers(x, thread_count, o.repetitions, progress);
+  if (o.name == "training") return time_training(x, thread_count, o.repetitions, progress);
+  return time_dialects(x, thread_count, o.repetitions, progress);
+}
+
 Outcome run(const Options& o) {
   refuse_rows(o);
   const int all = threads();
+  const bool is_product = o.name == "gemm";
   Outcome outcome;
   outcome.json["results"] = Json::array();
   Progress progress("bench");
-  for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
-    const Matrix x = values(o.rows, o.cols, dtype);
+  for (const Dtype dtype : is_product ? std::vector{Dtype::fp32} : std::vector{Dtype::fp32, Dtype::bf16}) {
+    const Matrix x = is_product ? Matrix() : values(o.rows, o.cols, dtype);
     for (const int thread_count : all == 1 ? std::vector{1} : std::vector{1, all}) {
-      const std::vector<Timed> rows =
-          o.name == "quantize"   ? time_quantizers(x, thread_count, o.repetitions, progress)
-          : o.name == "training" ? time_training(x, thread_count, o.repetitions, progress)
-                                 : time_dialects(x, thread_count, o.repetitions, progress);
+      const std::vector<Timed> rows = time_rows(o, x, thread_count, progress);
       const double limit = limit_of(rows);
       for (const Timed& row : rows) {
         outcome.json["results"].push_back(to_json(row, limit));
@@ -184,8 +177,7 @@ Outcome run(const Options& o) {
       }
     }
   }
-  outcome.json["rows"] = o.rows;
-  outcome.json["cols"] = o.cols;
+  outcome.json.update(is_product ? Json{{"size", o.size}} : Json{{"rows", o.rows}, {"cols", o.cols}});
   outcome.json["repetitions"] = o.repetitions;
   set_threads(all);
   return outcome;
@@ -195,9 +187,10 @@ Outcome run(const Options& o) {
 
 Run declare_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("NAME", o->name,
-                 "what to time: te by each instruction set, every dialect, or what training adds to te")
-      ->check(CLI::IsMember({"quantize", "dialects", "training"}))
+  app.add_option(
+         "NAME", o->name,
+         "what to time: te by each instruction set, every dialect, what training adds to te, or products")
+      ->check(CLI::IsMember({"quantize", "dialects", "training", "gemm"}))
       ->capture_default_str();
   app.add_option("--rows", o->rows, "rows of the matrix")
       ->check(CLI::Range(1, 1 << 20))
@@ -205,13 +198,20 @@ Run declare_bench(CLI::App& app) {
   app.add_option("--cols", o->cols, "columns of the matrix")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  app.add_option("--size", o->size, "M, N and K of gemm")
+      ->check(CLI::Range(1, 1 << 15))
+      ->capture_default_str();
   app.add_option("--repetitions", o->repetitions, "of each; the median counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.footer(
       "Rates are bytes of input read, amax pass and quantize pass both in the time, medians of interleaved\n"
       "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit; of "
-      "dialects it is te, and\nof training te's rows.");
+      "dialects it is te, and\nof training te's rows. Rates of gemm are multiply-adds of sm100_nvfp4 on "
+      "block scales that "
+      "span three binades\n(narrow), nine (wide), or all (any), packing of both operands in the time; the "
+      "limit is the first "
+      "SGEMM, OpenBLAS's\nwhere libopenblas.so.0 is found.");
   return [o] { return run(*o); };
 }
 

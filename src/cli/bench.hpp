@@ -1,0 +1,32 @@
+#pragma once
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "terminal.hpp"
+
+namespace nvfp4::cli {
+
+/// One thing timed, every repetition of it.
+struct Timed {
+  std::string name, limit;  ///< `limit` is the first word of the row that it is held against
+  int threads;
+  std::vector<double> rates{};
+  std::string_view unit = "GB/s read";
+
+  double median() const;
+};
+
+template <class Work>
+double seconds(Work work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// sm100_nvfp4 of n x n operands by each instruction set, on three kinds of block scales, held against SGEMM of the
+/// dequantized operands.
+std::vector<Timed> time_gemm(int n, int thread_count, int repetitions, Progress&);
+
+}  // namespace nvfp4::cli

@@ -1,0 +1,62 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+/// A product of block-scaled E2M1 operands in tiles of `tile_rows` rows of a by BlockTiles::cols rows of b, in steps of
+/// four groups of 16 as kind::mxf4nvf4 takes them.
+namespace nvfp4::isa {
+
+inline constexpr int tile_rows = 4, step_groups = 4, group_size = 16, step_k = step_groups * group_size;
+
+/// What stands for `n` rows of one operand, a step after the other. The groups of a step come as two pairs; in a pair,
+/// every quantity of a group is [row][2].
+struct BlockOperand {
+  /// Doubled elements, of b 12 more, so that they have no sign: a pair is [k][row][2][BlockTiles::run], k by runs.
+  const std::uint8_t* values;
+  const std::int16_t* weights;  ///< scale significand * 2^(exponent - the least of the row's step)
+  const float* units;           ///< [row], 2^(that least exponent - fraction bits)
+  /// For BlockTiles::full alone. Exponents are biased, so that those of a and b add up to an FP32 number's; `nonzero` has a
+  /// bit an element.
+  const std::int16_t *significands, *exponents;
+  const std::uint16_t* nonzero;
+};
+
+struct BlockTask {
+  BlockOperand a, b;
+  const std::byte* offsets;  ///< of a: -12 times a group's sum, BlockTiles::run bytes each
+  int steps;
+  int fraction_bits;  ///< of a group's sum
+  int above;          ///< 52 - F: a binary64 so far above e_max has its last bit at e_max - F
+  float* c;           ///< tile_rows x BlockTiles::cols: C, then D
+};
+
+/// What 16 bytes of codes say: two groups.
+struct CodePair {
+  alignas(16)
+      std::uint8_t values[2 * group_size];  ///< doubled elements + offset: [k][2][BlockTiles::run], k by runs
+  int sums[2], squares[2];                  ///< of doubled elements
+  std::uint16_t nonzero[2];                 ///< a bit an element
+};
+
+/// One instruction set's tiles.
+struct BlockTiles {
+  int cols;
+  int run;                            ///< successive k of one group in a lane
+  std::array<std::uint8_t, 32> lane;  ///< of each column in a run of `values`
+  void (*unpack)(const std::uint8_t* codes, int offset, CodePair&);
+  /// These three are called while this thread rounds towards zero.
+  /// Where S = sum of weights[a] * weights[b] * dot is exact in FP32, weights' products in 16 bits, and no bit is lost
+  /// in alignment: D = truncated(C + units * S).
+  void (*narrow)(const BlockTask&);
+  /// The same where S fits 32 bits, and weights 16.
+  void (*wide)(const BlockTask&);
+  /// Any: terms are cut to e_max - F one by one.
+  void (*full)(const BlockTask&);
+};
+
+const BlockTiles& portable_block_tiles();
+const BlockTiles& avx2_block_tiles();
+const BlockTiles& avx512_block_tiles();  ///< avx2's where the machine has no VNNI
+
+}  // namespace nvfp4::isa

@@ -1,0 +1,89 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <vector>
+
+#include <nvfp4/tensor.hpp>
+
+#include "aligned.hpp"
+#include "isa/block_tiles.hpp"
+
+namespace nvfp4::cpu {
+
+/// Steps that choose one way to compute (isa::BlockTiles), and whose operands stay in cache.
+inline constexpr std::int64_t part_steps = 8;
+
+/// Above this spread of exponents weights have no room in 16 bits.
+inline constexpr int most_spread = 11;
+
+/// Begins a cache line, so that no vector of it lies in two.
+template <class T>
+struct CacheLines {
+  using value_type = T;
+  CacheLines() = default;
+  template <class U>
+  CacheLines(const CacheLines<U>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
+  void deallocate(T* x, std::size_t) { ::operator delete(x, alignment); }
+  bool operator==(const CacheLines&) const = default;
+  static constexpr std::align_val_t alignment{64};
+};
+template <class T>
+using Lines = std::vector<T, CacheLines<T>>;
+
+/// Which operand of the tiles, in tiles of how many rows, and what is added to its values and exponents.
+struct PackedAs {
+  const isa::BlockTiles& tiles;
+  int rows;
+  int value_offset, exponent_offset;
+};
+
+/// A block-scaled E2M1 operand as isa::BlockTiles reads it, K and the last tile padded with zeros, and what decides how a
+/// tile may be computed. NaN scales stand as 0. Exponents are those of scales that multiply a nonzero value.
+struct PackedRows {
+  PackedRows(const BlockScaledTensor&, const PackedAs&);
+
+  /// Of a tile's rows in part_steps steps.
+  struct Part {
+    int spread = 0;   ///< the largest difference of exponents in one step of one row
+    double norm = 0;  ///< the largest sum of (doubled value * weight)^2 of one step of one row
+  };
+  /// Of a tile's rows.
+  struct Whole {
+    int least = 1000, largest = -1000;  ///< exponents
+    double norm = 0;                    ///< sum of value^2
+  };
+
+  PackedAs as;
+  std::int64_t rows, tiles, steps, parts;
+  int fraction_bits;                  ///< of a doubled value times its scale's significand
+  std::vector<Part> part;             ///< tiles x parts
+  std::vector<Whole> whole;           ///< tiles
+  std::vector<std::uint8_t> has_nan;  ///< a row: whether a scale of it is NaN
+
+  /// What BlockTiles::full reads besides.
+  void add_model(const BlockScaledTensor&);
+
+  isa::BlockOperand at(std::int64_t tile, std::int64_t step) const;
+  const std::byte* offsets_at(std::int64_t tile, std::int64_t step) const;
+
+ private:
+  struct Step;
+  template <class Use>
+  void each_step(const BlockScaledTensor&, Use);
+  void write(const Step&, std::int64_t row, std::int64_t step);
+  void write_values(const isa::CodePair&, std::uint8_t* to) const;
+  void write_model(const Step&, std::int64_t row, std::int64_t step);
+  void note(const Step&, std::int64_t row, std::int64_t step);
+  std::size_t group_at(std::int64_t row, std::int64_t step, std::size_t group) const;
+
+  Lines<std::uint8_t> values_;
+  Lines<std::byte> offsets_;  ///< -12 times a group's sum, for an operand whose values are signed
+  Lines<std::int16_t> weights_, significands_, exponents_;
+  Lines<std::uint16_t> nonzero_;
+  Lines<float> units_;
+};
+
+}  // namespace nvfp4::cpu

@@ -1,0 +1,152 @@
+#include "tiled_product.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+
+#include <nvfp4/kernels.hpp>
+
+#include "aligned.hpp"
+#include "float_environment.hpp"
+#include "packed_rows.hpp"
+
+namespace nvfp4::cpu {
+namespace {
+
+using isa::tile_rows, isa::BlockTask, isa::BlockTiles;
+
+/// E8M0 exponents between which every number of isa::BlockTiles is a normal FP32 number.
+constexpr int least_exponent = -50, largest_exponent = 40;
+
+bool has_normal_scales(const BlockScaledTensor& t) {
+  const FormatInfo& format = info(t.spec.dialect->scale);
+  return format.format != Format::e8m0 || std::ranges::all_of(t.scales, [&](std::uint8_t code) {
+           const Unpacked s = unpack_code(code, format);
+           return s.kind != 0 || (s.exponent >= least_exponent && s.exponent <= largest_exponent);
+         });
+}
+
+/// Bands of so many rows of a stay in L2 cache, and so many columns of b are one thread's.
+constexpr std::int64_t band_tiles = 16, band_columns = 512;
+
+class Product {
+ public:
+  Product(const BlockTiles& tiles, const BlockScaledTensor& a, const BlockScaledTensor& b,
+          const Accumulation& acc)
+      : tiles_(tiles),
+        acc_(acc),
+        a_(a, {tiles, tile_rows, 0, 64}),
+        b_(b, {tiles, tiles.cols, 12, 63}),
+        out_(a.rows, b.rows) {
+    if (!needs_model()) return;
+    a_.add_model(a);
+    b_.add_model(b);
+  }
+
+  Matrix run() && {
+    const std::int64_t columns = band_columns / tiles_.cols;
+    const std::int64_t bands = (a_.tiles + band_tiles - 1) / band_tiles,
+                       stripes = (b_.tiles + columns - 1) / columns;
+#pragma omp parallel num_threads(threads())
+    {
+      const FloatEnvironment fenced(RoundingMode::toward_zero);
+#pragma omp for schedule(dynamic)
+      for (std::int64_t n = 0; n < bands * stripes; ++n) {
+        const std::int64_t i = n / stripes * band_tiles, first = n % stripes * columns;
+        for (std::int64_t j = first; j < std::min(b_.tiles, first + columns); ++j)
+          fill(i, std::min(band_tiles, a_.tiles - i), j);
+      }
+    }
+    return std::move(out_);
+  }
+
+ private:
+  static constexpr std::size_t most_columns = 32;
+  using Accumulators = std::array<std::array<float, tile_rows * most_columns>, band_tiles>;
+
+  void fill(std::int64_t i, std::int64_t count, std::int64_t j) {
+    alignas(64) Accumulators c{};
+    for (std::int64_t part = 0; part < a_.parts; ++part)
+      for (std::int64_t n = 0; n < count; ++n) step(i + n, j, part, c[static_cast<std::size_t>(n)].data());
+    for (std::int64_t n = 0; n < count; ++n) store(i + n, j, c[static_cast<std::size_t>(n)].data());
+  }
+
+  void step(std::int64_t i, std::int64_t j, std::int64_t part, float* c) const {
+    const std::int64_t s = part * part_steps;
+    const BlockTask task{a_.at(i, s),
+                         b_.at(j, s),
+                         a_.offsets_at(i, s),
+                         static_cast<int>(std::min(part_steps, a_.steps - s)),
+                         a_.fraction_bits + b_.fraction_bits,
+                         52 - acc_.fraction_bits,
+                         c};
+    way(i, j, part)(task);
+  }
+
+  bool needs_model() const {
+    for (std::int64_t i = 0; i < a_.tiles; ++i)
+      for (std::int64_t j = 0; j < b_.tiles; ++j)
+        for (std::int64_t part = 0; part < a_.parts; ++part)
+          if (way(i, j, part) == tiles_.full) return true;
+    return false;
+  }
+
+  /// |sum of x y| is below the root of the product of the sums of squares: so norms bound S, and C at every step.
+  decltype(BlockTiles::full) way(std::int64_t i, std::int64_t j, std::int64_t part) const {
+    const PackedRows::Part &a = a_.part[static_cast<std::size_t>(i * a_.parts + part)],
+                           &b = b_.part[static_cast<std::size_t>(j * b_.parts + part)];
+    if (!loses_nothing(a_.whole[static_cast<std::size_t>(i)], b_.whole[static_cast<std::size_t>(j)]))
+      return tiles_.full;
+    const double squared_sum = a.norm * b.norm;
+    if (a.spread + b.spread <= 7 && squared_sum < rounded * 0x1p48)
+      return tiles_.narrow;  // 15 * 15 * 2^7 < 2^15
+    if (std::max(a.spread, b.spread) <= most_spread && squared_sum < rounded * 0x1p62) return tiles_.wide;
+    return tiles_.full;
+  }
+
+  /// Whether alignment cuts no bit of a group's sum, a multiple of 2^(least - f), nor of C, a sum of them: e_max is at
+  /// most the least exponent + F - f, of groups by their exponents, of C by its norm.
+  bool loses_nothing(const PackedRows::Whole& a, const PackedRows::Whole& b) const {
+    const int least = a.least + b.least, kept = acc_.fraction_bits - a_.fraction_bits - b_.fraction_bits;
+    return a.largest + b.largest <= least + kept &&
+           a.norm * b.norm < std::ldexp(rounded, 2 * (least + kept + 1));
+  }
+
+  /// More than the roundings of norms can take away.
+  static constexpr double rounded = 1 - 0x1p-20;
+
+  void store(std::int64_t i, std::int64_t j, const float* c) {
+    const std::int64_t first = j * tiles_.cols, count = std::min<std::int64_t>(tiles_.cols, b_.rows - first);
+    for (std::int64_t row = i * tile_rows; row < std::min(a_.rows, (i + 1) * tile_rows);
+         ++row, c += tiles_.cols) {
+      float* to = out_.f32() + row * b_.rows + first;
+      std::copy_n(c, count, to);
+      for (std::int64_t n = 0; n < count; ++n)
+        if (a_.has_nan[static_cast<std::size_t>(row)] | b_.has_nan[static_cast<std::size_t>(first + n)])
+          to[n] = std::bit_cast<float>(0x7FFFFFFF);
+    }
+  }
+
+  const BlockTiles& tiles_;
+  const Accumulation& acc_;
+  PackedRows a_, b_;
+  Matrix out_;
+};
+
+}  // namespace
+
+bool has_tiles(const Accumulation& acc, const BlockScaledTensor& a, const BlockScaledTensor& b) {
+  const bool grouped = acc.sum == Summation::aligned && acc.align == Align::group &&
+                       acc.group == isa::group_size && acc.step == isa::step_k && acc.k == acc.step;
+  const bool plain = acc.align_rounding == AlignRounding::toward_zero && acc.c_in_sum && !acc.minus_zero &&
+                     acc.zero_rule == ZeroRule::zero_products && acc.out == Conversion::rz_fp32;
+  return grouped && plain && acc.fraction_bits == 35 && has_normal_scales(a) && has_normal_scales(b);
+}
+
+Matrix tiled_product(const BlockTiles& tiles, const BlockScaledTensor& a, const BlockScaledTensor& b,
+                     const Accumulation& acc) {
+  return Product(tiles, a, b, acc).run();
+}
+
+}  // namespace nvfp4::cpu
