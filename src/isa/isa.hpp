@@ -66,24 +66,48 @@ struct DequantizeTask {
 
 /// A step of Accumulation that is cut towards zero and has no NaN and no infinity but what C overflowed to.
 struct AlignedStep {
-  Conversion out;  ///< rz_fp32, or of products rne_fp16
+  Conversion out;  ///< rz_fp32, or of products rz_e8m13 or rne_fp16
   int fraction_bits, zero_exponent;
   int left;  ///< fraction_bits less those of a product (or group): 0 or more
 };
 
-/// One row of `a` against `count` of `b`: products of `k` elements each, in steps of 4, 8, 16 or 32. fraction_bits is
-/// at most 25.
-struct ProductChains {
-  struct Rows {
-    const std::int16_t *significand, *exponent;
-  } a, b;
-  std::int64_t k, count;
-  int products;  ///< of a step
+/// A tile of outputs: up to `tile_rows` rows of a, against a panel of b, which has rows of b side by side: element k of
+/// its row j is panel[k * 16 + j].
+inline constexpr std::int64_t tile_rows = 16, panel = 16;
+
+/// Chains of aligned steps of products, from C = +0, with fraction_bits at most 25.
+struct ProductTile {
+  const std::int16_t *significand, *exponent;  ///< rows, `k` apart
+  const float* panel_significand;
+  const std::int32_t* panel_exponent;
+  std::int64_t rows, k;
+  int products;  ///< of a step: 4, 8, 16 or 32
   AlignedStep step;
-  std::uint32_t* codes;  ///< C, then D
+  int smallest_exponent;  ///< of C
+  int kept_bits;          ///< fraction bits of an FP32 result
+  int added_every;  ///< products after which their sum is added to C to nearest; 0: C is a term of each step
+  float* out;       ///< rows x panel; C, then D
 };
 
-/// The same of groups of 16 doubled E2M1 values, 4 or 6 a step, to FP32 by truncation.
+/// Sums defined by values, each element times its scale.
+struct ValueTile {
+  const double* a;  ///< rows, `k` apart
+  const double* panel;
+  std::int64_t rows, k, chunk;
+  float* out;  ///< rows x panel
+};
+
+struct Tiles {
+  void (*products)(const ProductTile&);
+  /// One rounding of the exact sum, where products and sums fit the bits of two FP64 numbers.
+  void (*exact)(const ValueTile&);
+  /// Summation::chunks and fp32_in_order.
+  void (*chunks)(const ValueTile&);
+  void (*in_order)(const ValueTile&);
+};
+extern const Tiles portable_tiles, avx2_tiles, avx512_tiles;
+
+/// One row of `a` against `count` of `b`, in groups of 16 doubled E2M1 values, 4 or 6 a step, to FP32 by truncation.
 struct GroupChains {
   struct Rows {
     const std::int16_t *doubled, *scale, *exponent;
@@ -130,7 +154,7 @@ struct Table {
   /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b) for b < count.
   void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block, std::int64_t count,
                        std::uint32_t* words);
-  void (*product_chains)(const ProductChains&);
+  const Tiles* tiles;
   void (*group_chains)(const GroupChains&);
   /// False where these numbers (or this machine) need another way; `out` is then in no state. Null for FP16.
   std::array<bool (*)(const HadamardTask&), 3> hadamard;
