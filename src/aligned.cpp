@@ -259,15 +259,17 @@ ProductTiles::ProductTiles(const ProductRows& a, const ProductRows& b, const Acc
     : a_(a),
       b_(b),
       acc_(acc),
-      significand_(panels<float>(b.significand, b.k)),
-      exponent_(panels<std::int32_t>(b.exponent, b.k)) {}
+      significand_(a.significand.begin(), a.significand.end()),
+      panel_significand_(panels<float>(b.significand, b.k)),
+      exponent_(a.exponent.begin(), a.exponent.end()),
+      panel_exponent_(panels<std::int32_t>(b.exponent, b.k)) {}
 
 void ProductTiles::sum(const isa::Tiles& tiles, const Tile& at, float* out) const {
   const Target t = target(acc_.out);
   const std::int64_t first = at.row * a_.k, panel = at.column * b_.k;
   std::fill_n(out, at.rows * isa::panel, 0.f);
-  tiles.products({a_.significand.data() + first, a_.exponent.data() + first, significand_.data() + panel,
-                  exponent_.data() + panel, at.rows, a_.k, acc_.step, aligned_step(a_, b_, acc_),
+  tiles.products({significand_.data() + first, exponent_.data() + first, panel_significand_.data() + panel,
+                  panel_exponent_.data() + panel, at.rows, a_.k, acc_.step, aligned_step(a_, b_, acc_),
                   t.smallest_exponent, t.kept_bits, acc_.c_in_sum ? 0 : acc_.k, out});
 }
 

@@ -79,8 +79,8 @@ class ProductTiles {
 
   const ProductRows &a_, &b_;
   const Accumulation& acc_;
-  std::vector<float> significand_;
-  std::vector<std::int32_t> exponent_;
+  std::vector<float> significand_, panel_significand_;
+  std::vector<std::int32_t> exponent_, panel_exponent_;
 };
 
 /// Row i of a against `count` rows of b from `first`, all steps, from and to `codes`. False, with nothing done, where

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "isa/isa.hpp"
+#include "isa/tile.hpp"
 
 namespace nvfp4::cpu {
 

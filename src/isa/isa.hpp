@@ -71,42 +71,6 @@ struct AlignedStep {
   int left;  ///< fraction_bits less those of a product (or group): 0 or more
 };
 
-/// A tile of outputs: up to `tile_rows` rows of a, against a panel of b, which has rows of b side by side: element k of
-/// its row j is panel[k * 16 + j].
-inline constexpr std::int64_t tile_rows = 16, panel = 16;
-
-/// Chains of aligned steps of products, from C = +0, with fraction_bits at most 25.
-struct ProductTile {
-  const std::int16_t *significand, *exponent;  ///< rows, `k` apart
-  const float* panel_significand;
-  const std::int32_t* panel_exponent;
-  std::int64_t rows, k;
-  int products;  ///< of a step: 4, 8, 16 or 32
-  AlignedStep step;
-  int smallest_exponent;  ///< of C
-  int kept_bits;          ///< fraction bits of an FP32 result
-  int added_every;  ///< products after which their sum is added to C to nearest; 0: C is a term of each step
-  float* out;       ///< rows x panel; C, then D
-};
-
-/// Sums defined by values, each element times its scale.
-struct ValueTile {
-  const double* a;  ///< rows, `k` apart
-  const double* panel;
-  std::int64_t rows, k, chunk;
-  float* out;  ///< rows x panel
-};
-
-struct Tiles {
-  void (*products)(const ProductTile&);
-  /// One rounding of the exact sum, where products and sums fit the bits of two FP64 numbers.
-  void (*exact)(const ValueTile&);
-  /// Summation::chunks and fp32_in_order.
-  void (*chunks)(const ValueTile&);
-  void (*in_order)(const ValueTile&);
-};
-extern const Tiles portable_tiles, avx2_tiles, avx512_tiles;
-
 /// One row of `a` against `count` of `b`, in groups of 16 doubled E2M1 values, 4 or 6 a step, to FP32 by truncation.
 struct GroupChains {
   struct Rows {
@@ -139,6 +103,10 @@ struct TransformedAmaxTask {
 };
 
 constexpr std::size_t dialect_count = Dialects::infos.size();
+
+/// See tile.hpp.
+struct Tiles;
+extern const Tiles portable_tiles, avx2_tiles, avx512_tiles;
 
 /// Indexed by Dtype and by index_of(dialect).
 struct Table {

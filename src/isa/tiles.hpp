@@ -4,7 +4,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "isa.hpp"
+#include "tile.hpp"
 
 /// Sums of a tile, in the compilers' own vector types: a lane is a column, so that nothing is summed across lanes.
 /// Compiled once an instruction set, so it stands in each file's own namespace.
@@ -40,14 +40,14 @@ void store(V v, void* to) {
 }
 
 template <class To, class From, std::size_t... lane>
-To converted(From x, std::index_sequence<lane...>) {
+To by_lane(From x, std::index_sequence<lane...>) {
   using Element = std::remove_reference_t<decltype(To{}[0])>;
   return To{static_cast<Element>(x[lane])...};
 }
 /// Lane by lane, which compilers know for one instruction; GCC 12 takes __builtin_convertvector apart.
 template <class To, class From>
 To to(From x) {
-  return converted<To>(x, std::make_index_sequence<sizeof(From) / sizeof(x[0])>{});
+  return by_lane<To>(x, std::make_index_sequence<sizeof(From) / sizeof(x[0])>{});
 }
 
 Doubles magnitude(Doubles x) {
@@ -57,14 +57,20 @@ Doubles magnitude(Doubles x) {
 /// 2^e.
 Doubles power(HalfInts e) { return __builtin_bit_cast(Doubles, (to<Longs>(e) + 1023) << 52); }
 
-/// |x| to `bits` below its binade, or below `smallest`: 2^(52 - bits) times that has the last bit of these for its own.
+/// Of a power of two.
+Doubles reciprocal(Doubles x) {
+  return __builtin_bit_cast(Doubles, (std::int64_t{2046} << 52) - __builtin_bit_cast(Longs, x));
+}
+
+/// |x| to a last bit of `unit` times its binade, which counts as `smallest` or more. 2^52 times that bit has it for its
+/// own last.
 struct Rounding {
   Doubles size, last, nearest;
 
-  Rounding(Doubles x, double smallest, int bits) : size(magnitude(x)) {
+  Rounding(Doubles x, double smallest, double unit) : size(magnitude(x)) {
     const Doubles least = Doubles{} + smallest;
     const Doubles binade = __builtin_bit_cast(Doubles, __builtin_bit_cast(Longs, x) & 0x7FF0000000000000);
-    last = (binade > least ? binade : least) * (1 / static_cast<double>(std::int64_t{1} << bits));
+    last = (binade > least ? binade : least) * unit;
     const Doubles magic = last * 0x1p52;
     nearest = (size + magic) - magic;
   }
@@ -77,35 +83,21 @@ HalfFloats with_sign(Doubles size, Doubles x) {
   return to<HalfFloats>(__builtin_bit_cast(Doubles, __builtin_bit_cast(Longs, size) | sign)) + 0.0f;
 }
 
-/// To FP32 of so many fraction bits, by truncation. Not by the error of a conversion: GCC 12 takes a vector's way to
-/// FP32 and back for no way at all.
-HalfFloats cut_to_fp32(Doubles x, int bits) { return with_sign(Rounding(x, 0x1p-126, bits).cut(), x); }
+/// To FP32 by truncation, of fraction bits down to `unit`. Not by the error of a conversion: GCC 12 drops a vector's way
+/// to FP32 and back as if nothing were lost.
+HalfFloats cut_to_fp32(Doubles x, double unit) { return with_sign(Rounding(x, 0x1p-126, unit).cut(), x); }
 
 /// To FP16 to nearest even.
 HalfFloats round_to_fp16(Doubles x) {
-  const Rounding rounding(x, 0x1p-14, 10);
+  const Rounding rounding(x, 0x1p-14, 0x1p-10);
   return with_sign(rounding.size < 65520 ? rounding.nearest : rounding.size + __builtin_inf(), x);
 }
 
-/// Products of which 16 fit 32 bits.
+/// Products below 2^27 that 32 bits can add.
 constexpr int most_in_32_bits = 16;
 constexpr int vectors = panel / lanes;
 
-/// A step of one row, for all columns.
-template <int products>
-struct RowStep {
-  float significand[products];
-  std::int32_t exponent[products];
-
-  RowStep(const ProductTile& t, std::int64_t at) {
-    for (int l = 0; l < products; ++l) {
-      significand[l] = t.significand[at + l];
-      exponent[l] = t.exponent[at + l];
-    }
-  }
-};
-
-/// The largest exponent of a step's terms.
+/// The exponent of C as a term.
 Ints exponent_of(const ProductTile& t, Floats c) {
   const Ints exponent = (__builtin_bit_cast(Ints, c) >> 23 & 255) - 127,
              smallest = Ints{} + t.smallest_exponent;
@@ -119,19 +111,29 @@ Ints cut_product(Floats significand, Ints power) {
   return to<Ints>(significand * __builtin_bit_cast(Floats, field << 23));
 }
 
-/// The accumulators of half a vector of columns, of a step's sum without C.
-template <bool fp16>
-HalfFloats next(const ProductTile& t, HalfFloats c, HalfInts top, Doubles sum) {
-  const HalfInts up = t.step.fraction_bits - top;
-  const auto cut = to<HalfInts>(to<Doubles>(c) * power(up));
-  const Doubles d = (sum + to<Doubles>(cut)) * power(-up);
-  const HalfFloats after = fp16 ? round_to_fp16(d) : cut_to_fp32(d, t.kept_bits);
-  return c - c == 0 ? after : c;  // an infinity stays
-}
+/// The sums of a step's products, and the exponents that they are aligned to.
+struct StepSums {
+  alignas(width) std::int32_t top[tile_rows * panel];
+  alignas(width) double sum[tile_rows * panel];
 
-/// The accumulators of a row after a step.
-template <int products, bool fp16>
-void product_step(const ProductTile& t, const RowStep<products>& a, std::int64_t k, float* c) {
+  int least_top(std::int64_t count) const {
+    Ints least = load<Ints>(top);
+    for (std::int64_t n = lanes; n < count; n += lanes) {
+      const auto other = load<Ints>(top + n);
+      least = other < least ? other : least;
+    }
+    int of_all = least[0];
+    for (int l = 1; l < lanes; ++l) of_all = of_all < least[l] ? of_all : least[l];
+    return of_all;
+  }
+};
+
+/// Of row i; C is a term, but is not added here.
+template <int products>
+void sum_row(const ProductTile& t, std::int64_t i, std::int64_t k, const float* c, std::int32_t* tops,
+             double* sums) {
+  const float* a_significand = t.significand + i * t.k + k;
+  const std::int32_t* a_exponent = t.exponent + i * t.k + k;
   const float* significand = t.panel_significand + k * panel;
   const std::int32_t* exponent = t.panel_exponent + k * panel;
   constexpr int part = products < most_in_32_bits ? products : most_in_32_bits;
@@ -139,49 +141,87 @@ void product_step(const ProductTile& t, const RowStep<products>& a, std::int64_t
   for (int v = 0; v < vectors; ++v) top[v] = exponent_of(t, load<Floats>(c + v * lanes));
   for (int l = 0; l < products; ++l)
     for (int v = 0; v < vectors; ++v) {
-      const Ints e = load<Ints>(exponent + l * panel + v * lanes) + a.exponent[l];
+      const Ints e = load<Ints>(exponent + l * panel + v * lanes) + a_exponent[l];
       top[v] = top[v] < e ? e : top[v];
     }
-  Doubles sums[halves] = {};
+  Doubles total[halves] = {};
   for (int first = 0; first < products; first += part) {
     Ints sum[vectors] = {};
     for (int l = first; l < first + part; ++l)
       for (int v = 0; v < vectors; ++v)
         sum[v] += cut_product(
-            load<Floats>(significand + l * panel + v * lanes) * a.significand[l],
-            load<Ints>(exponent + l * panel + v * lanes) + a.exponent[l] + (t.step.left - top[v]));
+            load<Floats>(significand + l * panel + v * lanes) * a_significand[l],
+            load<Ints>(exponent + l * panel + v * lanes) + a_exponent[l] + (t.step.left - top[v]));
     for (int h = 0; h < halves; ++h)
-      sums[h] += to<Doubles>(load<HalfInts>(reinterpret_cast<const std::int32_t*>(sum) + h * half));
+      total[h] += to<Doubles>(load<HalfInts>(reinterpret_cast<const std::int32_t*>(sum) + h * half));
   }
-  for (int h = 0; h < halves; ++h)
-    store(next<fp16>(t, load<HalfFloats>(c + h * half),
-                     load<HalfInts>(reinterpret_cast<const std::int32_t*>(top) + h * half), sums[h]),
-          c + h * half);
+  for (int v = 0; v < vectors; ++v) store(top[v], tops + v * lanes);
+  for (int h = 0; h < halves; ++h) store(total[h], sums + h * half);
 }
 
-/// c + d to nearest, and d back to zero.
+/// How FP32 results are cut.
+struct Cut {
+  int fraction_bits, kept_bits;
+  /// Steps aligned to less may end below the last bit of a subnormal number; others need no more than their bits.
+  int least_top() const { return fraction_bits - 126 - kept_bits; }
+  std::int64_t kept() const { return -(std::int64_t{1} << (52 - kept_bits)); }
+  double unit() const { return 1 / static_cast<double>(1 << kept_bits); }
+};
+
+enum class Result { fp16, fp32, subnormal_fp32 };
+
+template <Result result>
+HalfFloats converted(Doubles x, std::int64_t kept, double unit) {
+  if constexpr (result == Result::fp16) return round_to_fp16(x);
+  if constexpr (result == Result::subnormal_fp32) return cut_to_fp32(x, unit);
+  return to<HalfFloats>(__builtin_bit_cast(Doubles, __builtin_bit_cast(Longs, x) & kept));
+}
+
+/// The accumulators after a step.
+template <Result result>
+void convert(const StepSums& s, Cut cut, std::int64_t count, float* c) {
+  const std::int64_t kept = cut.kept();
+  const double unit = cut.unit();
+  for (std::int64_t n = 0; n < count; n += half) {
+    const auto before = load<HalfFloats>(c + n);
+    const HalfInts finite = before - before == 0;
+    const Doubles up = power(cut.fraction_bits - load<HalfInts>(s.top + n)), down = reciprocal(up);
+    const auto of_c = to<HalfInts>(to<Doubles>(finite ? before : HalfFloats{}) * up);
+    const Doubles d = (load<Doubles>(s.sum + n) + to<Doubles>(of_c)) * down;
+    const HalfFloats after = converted<result>(d, kept, unit);
+    store(finite ? after : before, c + n);  // an infinity stays
+  }
+}
+
+/// D + d to nearest, and d back to zero.
 template <bool fp16>
-void add_partial(float* c, float* d) {
-  for (int j = 0; j < panel; j += half) {
-    const auto x = load<HalfFloats>(c + j), y = load<HalfFloats>(d + j);
-    if constexpr (fp16)
-      store(round_to_fp16(to<Doubles>(x) + to<Doubles>(y)), c + j);
-    else
-      store(x + y, c + j);
-    store(HalfFloats{}, d + j);
+void add_partial(const ProductTile& t, float* d) {
+  for (std::int64_t n = 0; n < t.rows * panel; n += half) {
+    const auto x = load<HalfFloats>(t.out + n), y = load<HalfFloats>(d + n);
+    store(fp16 ? round_to_fp16(to<Doubles>(x) + to<Doubles>(y)) : x + y, t.out + n);
+    store(HalfFloats{}, d + n);
   }
 }
 
-/// Rows take turns: a step waits for the one before it.
+/// Step by step, as an accumulator waits for the one before it.
 template <int products, bool fp16>
 void product_tile_of(const ProductTile& t) {
-  float partial[tile_rows * panel] = {};
-  for (std::int64_t k = 0; k < t.k; k += products)
-    for (std::int64_t i = 0; i < t.rows; ++i) {
-      float *c = t.out + i * panel, *sums = t.added_every ? partial + i * panel : c;
-      product_step<products, fp16>(t, RowStep<products>(t, i * t.k + k), k, sums);
-      if (t.added_every && (k + products) % t.added_every == 0) add_partial<fp16>(c, sums);
-    }
+  alignas(width) float partial[tile_rows * panel] = {};
+  StepSums s;
+  const Cut cut{t.step.fraction_bits, t.kept_bits};
+  const std::int64_t count = t.rows * panel;
+  float* c = t.added_every ? partial : t.out;
+  for (std::int64_t k = 0; k < t.k; k += products) {
+    for (std::int64_t i = 0; i < t.rows; ++i)
+      sum_row<products>(t, i, k, c + i * panel, s.top + i * panel, s.sum + i * panel);
+    if constexpr (fp16)
+      convert<Result::fp16>(s, cut, count, c);
+    else if (s.least_top(count) < cut.least_top())
+      convert<Result::subnormal_fp32>(s, cut, count, c);
+    else
+      convert<Result::fp32>(s, cut, count, c);
+    if (t.added_every && (k + products) % t.added_every == 0) add_partial<fp16>(t, partial);
+  }
 }
 
 template <bool fp16>
@@ -216,7 +256,7 @@ HalfFloats nearest_of_sum(Doubles x, Doubles y) {
   const auto bits = __builtin_bit_cast(Longs, sum);
   const Longs is_even = (bits & 1) == 0, opposed = (bits ^ __builtin_bit_cast(Longs, error)) < 0;
   const Longs step = (error != 0) & is_even & (opposed | 1);
-  return to<HalfFloats>(__builtin_bit_cast(Doubles, bits + step));
+  return to<HalfFloats>(__builtin_bit_cast(Doubles, bits + step)) + 0.0f;  // -0 becomes +0
 }
 
 void exact_tile(const ValueTile& t) {
