@@ -222,9 +222,9 @@ std::uint32_t AlignedChain<Rows>::step(std::int64_t s, std::uint32_t code) const
 
 namespace {
 
+/// From C = +0 no sum is -0, whatever minus_zero says.
 bool is_plain(const Accumulation& acc) {
-  return acc.align_rounding == AlignRounding::toward_zero && acc.zero_rule == ZeroRule::zero_products &&
-         !acc.minus_zero;
+  return acc.align_rounding == AlignRounding::toward_zero && acc.zero_rule == ZeroRule::zero_products;
 }
 
 template <class Rows>

@@ -176,7 +176,7 @@ TEST_CASE("tiles: models beside those that the loops cover") {
   for (const AlignRounding rounding : {AlignRounding::floor, AlignRounding::nearest_even})
     check([&](Accumulation& acc) { acc.align_rounding = rounding; });
   for (const ZeroRule rule : {ZeroRule::zero_sum, ZeroRule::never})
-    check([&](Accumulation& acc) { acc.zero_rule = rule; });
+    check([&](Accumulation& acc) { acc.zero_rule = rule, acc.fraction_bits = 12; });
 }
 
 /// Of products up to 16, as the significands of scales make them, 16 do not fit 32 bits.
@@ -191,44 +191,46 @@ TEST_CASE("tiles: products that are aligned with the significands of their scale
   check_scaled(a, a, acc);
 }
 
-/// Products of so many bits that two FP64 numbers hold every sum, just hold it, or lose its last bits.
+/// X + T + 1 - X - T: two FP64 numbers hold it while X is below 2^106, and then the second, which has T + 1, must round.
 TEST_CASE("tiles: exact sums at the edge of two FP64 numbers") {
-  std::mt19937 random(3);
-  constexpr std::int64_t k = 7;
-  for (int apart = 10; apart < 60; ++apart) {
-    Matrix a(16, k), b(16, k);
-    for (Matrix* m : {&a, &b})
-      for (std::int64_t i = 0; i < 16; ++i) {
-        float* row = m->f32() + i * k;
-        for (std::int64_t l = 0; l < k; ++l) {
-          const int between = static_cast<int>(random() % static_cast<unsigned>(apart));
-          const auto odd = static_cast<float>(random() >> 8 | 1);
-          row[l] = std::ldexp(odd, (l < 2 ? apart : l < 4 ? between : 0) - 60);
-        }
-        row[1] = m == &a ? -row[0] : row[0];  // the highest products may cancel
-        if (i % 2 == 0) row[0] = row[1] = m == &a ? row[1] : std::ldexp(1.f, apart - 40);
-      }
-    const Accumulation& exact = *find_accumulation("exact");
-    const Matrix expected = reference_kernels().multiply_dense(a.view(), b.view(), exact);
-    for (const Kernels* kernels : cpu_tables()) {
-      CAPTURE(apart);
-      CHECK(same(expected, kernels->multiply_dense(a.view(), b.view(), exact)));
+  constexpr std::int64_t k = 5;
+  for (int x = 40; x < 64; ++x)
+    for (int t = 0; t < 20; ++t) {
+      const float big = std::ldexp(1.f, x), middle = std::ldexp(0x1.fffffep0f, t + 10);
+      const std::array<float, k> a_row{big, middle, 1, -big, -middle}, b_row{big, middle, 1, big, middle};
+      Matrix a(1, k), b(1, k);
+      std::ranges::copy(a_row, a.f32());
+      std::ranges::copy(b_row, b.f32());
+      for (const Kernels* kernels : cpu_tables())
+        CHECK(kernels->multiply_dense(a.view(), b.view(), *find_accumulation("exact")).f32()[0] == 1);
     }
-  }
 }
 
-/// The sum is halfway between two FP32 numbers but for what only the second FP64 number shows.
+/// The sum is halfway between two FP32 numbers, or FP64's last bit from it, but for what only the second FP64 number
+/// shows.
 TEST_CASE("tiles: exact sums a hair from a tie") {
-  Matrix a(4, 3), b(1, 3);
-  const std::array<float, 12> rows{0x1p24f,        1, 0x1p-60f, 0x1p24f,        1, -0x1p-60f,
-                                   0x1.000002p24f, 1, 0x1p-60f, 0x1.000002p24f, 1, -0x1p-60f};
-  const std::array<float, 4> expected{0x1.000002p24f, 0x1p24f, 0x1.000004p24f, 0x1.000002p24f};
+  constexpr float even = 0x1p24f, odd = 0x1.000002p24f, next = 0x1.000004p24f, hair = 0x1p-60f,
+                  ulp = 0x1p-28f;
+  const std::array<float, 24> rows{even, 1, 0, hair,  even, 1, 0,    -hair, odd,  1, 0,   hair,
+                                   odd,  1, 0, -hair, odd,  1, -ulp, hair,  even, 1, ulp, -hair};
+  const std::array<float, 6> expected{odd, even, next, odd, odd, odd};
+  Matrix a(6, 4), b(1, 4);
   std::ranges::copy(rows, a.f32());
-  std::fill_n(b.f32(), 3, 1.f);
+  std::fill_n(b.f32(), 4, 1.f);
   for (const Kernels* kernels : cpu_tables()) {
     const Matrix d = kernels->multiply_dense(a.view(), b.view(), *find_accumulation("exact"));
     CHECK(std::equal(expected.begin(), expected.end(), d.f32()));
   }
+}
+
+/// The highest exponent for which a step ends below the last bit of FP32's subnormal numbers: 1.5 of it is cut to 1.
+TEST_CASE("tiles: steps that end in half a subnormal unit") {
+  Matrix a(1, 3), b(1, 3);
+  std::ranges::copy(std::array{0x1p-62f, 0x1p-62f, 0x1.8p-74f}, a.f32());
+  std::ranges::copy(std::array{0x1p-63f, -0x1p-63f, 0x1p-75f}, b.f32());
+  for (const Kernels* kernels : cpu_tables())
+    CHECK(kernels->multiply_dense(a.view(), b.view(), *find_accumulation("sm100_bf16")).f32()[0] ==
+          0x1p-149f);
 }
 
 /// A chunk of -2^-20 takes one unit from an accumulator of 2^33, which FP64 would not show.
