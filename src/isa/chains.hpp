@@ -1,10 +1,8 @@
 #pragma once
-#include <cstring>
-
 #include "../accumulator.hpp"
 #include "isa.hpp"
 
-/// Aligned steps of Accumulation in loops that compilers turn into vectors. Compiled once an instruction set, so it
+/// Aligned steps of groups in loops that compilers turn into vectors. Compiled once an instruction set, so it
 /// stands in each file's own namespace.
 namespace nvfp4::isa {
 namespace {
@@ -19,6 +17,11 @@ inline std::int64_t cut_term(std::int64_t x, int left, int below) {
 inline std::int64_t cut_accumulator(const cpu::Accumulator& c, int left, int below) {
   if (c.significand == 0) return 0;  // its exponent may lie above the largest
   return left >= 0 ? cut_term(c.significand, left, below) : cut_term(c.significand, 0, below - left);
+}
+
+/// A call of its own: inlined, it takes the registers that the loops around it need.
+[[gnu::noinline]] std::uint32_t finish(std::int64_t sum, int unit) {
+  return cpu::finish(sum, unit, cpu::target(Conversion::rz_fp32));
 }
 
 /// An exact dot product of doubled E2M1 values.
@@ -46,7 +49,7 @@ std::uint32_t group_step(const GroupChains& t, std::int64_t at_a, std::int64_t a
   std::int64_t sum = cut_accumulator(c, t.step.fraction_bits - target.mantissa_bits, top - c.exponent);
   for (int g = 0; g < groups; ++g)
     if (term[g]) sum += cut_term(term[g], t.step.left, top - exponent[g]);
-  return cpu::finish(sum, top - t.step.fraction_bits, target);
+  return finish(sum, top - t.step.fraction_bits);
 }
 
 template <int groups>
