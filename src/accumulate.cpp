@@ -4,7 +4,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <type_traits>
+#include <optional>
 
 #include <nvfp4/kernels.hpp>
 
@@ -76,40 +76,65 @@ float value_of(std::uint32_t code, const Accumulation& acc) {
 /// Products below which starting threads costs more than it saves.
 constexpr std::int64_t worth_threads = 1 << 16;
 
-/// Rows of b that stay in cache while rows of a pass by.
-constexpr std::int64_t tile = 16;
-
-/// All instructions of the outputs of row i and columns [first, first + n).
+/// The accumulator of row i of a and j of b after all instructions.
 template <class Instruction>
-void fill_row(const isa::Table& isa, const Instruction& x, std::int64_t i, std::int64_t first, std::int64_t n,
-              float* out) {
-  std::array<std::uint32_t, tile> codes{};
-  bool done = false;
-  if constexpr (std::is_same_v<Instruction, ValueInstruction>) {
-    if (x.acc.sum == Summation::fp32_in_order) return fp32_chains(x.a, i, x.b, first, n, out);
-  } else {
-    done = run_chains(isa, x.a, i, x.b, first, n, x.acc, codes.data());
-  }
-  for (std::int64_t j = 0; j < n; ++j) {
-    std::uint32_t& c = codes[static_cast<std::size_t>(j)];
-    for (std::int64_t s = 0; s < x.count() && !done; ++s) c = x.step(i, first + j, s, c);
-    out[j] = value_of(c, x.acc);
+float whole_chain(const Instruction& x, std::int64_t i, std::int64_t j) {
+  std::uint32_t c = 0;
+  for (std::int64_t n = 0; n < x.count(); ++n) c = x.step(i, j, n, c);
+  return value_of(c, x.acc);
+}
+
+std::optional<ProductTiles> tiles_of(const AlignedInstruction<ProductRows>& x) {
+  return ProductTiles::of(x.a, x.b, x.acc);
+}
+std::optional<ValueTiles> tiles_of(const ValueInstruction& x) { return ValueTiles(x.a, x.b, x.acc); }
+
+/// A tile by the loops of an instruction set, and by itself what does not hold there.
+template <class Instruction, class Tiles>
+void fill_tile(const isa::Table& isa, const Instruction& x, const std::optional<Tiles>& tiles, const Tile& at,
+               Matrix& out) {
+  alignas(64) std::array<float, isa::tile_rows * isa::panel> sums;
+  if (tiles) tiles->sum(*isa.tiles, at, sums.data());
+  for (std::int64_t i = at.row; i < at.row + at.rows; ++i)
+    for (std::int64_t j = at.column; j < at.column + at.columns; ++j) {
+      const float sum = sums[static_cast<std::size_t>((i - at.row) * isa::panel + j - at.column)];
+      const bool holds = tiles && tiles->hold(i, j);
+      out.f32()[i * out.cols + j] = !holds            ? whole_chain(x, i, j)
+                                    : std::isnan(sum) ? std::bit_cast<float>(0x7FFFFFFF)
+                                                      : sum;
+    }
+}
+
+struct RowByRow {};
+RowByRow tiles_of(const AlignedInstruction<GroupRows>&) { return {}; }
+
+void fill_tile(const isa::Table& isa, const AlignedInstruction<GroupRows>& x, RowByRow, const Tile& at,
+               Matrix& out) {
+  for (std::int64_t i = at.row; i < at.row + at.rows; ++i) {
+    std::array<std::uint32_t, isa::panel> codes{};
+    const bool done = run_chains(isa, x.a, i, x.b, at.column, at.columns, x.acc, codes.data());
+    for (std::int64_t j = 0; j < at.columns; ++j)
+      out.f32()[i * out.cols + at.column + j] =
+          done ? value_of(codes[static_cast<std::size_t>(j)], x.acc) : whole_chain(x, i, at.column + j);
   }
 }
 
 Matrix multiply(const isa::Table& isa, const CodeRows& a, const CodeRows& b, const Accumulation& acc) {
   Matrix out(a.rows, b.rows);
-  const std::int64_t bands = (a.rows + tile - 1) / tile, columns = (b.rows + tile - 1) / tile;
+  const std::int64_t bands = (a.rows + isa::tile_rows - 1) / isa::tile_rows,
+                     columns = (b.rows + isa::panel - 1) / isa::panel;
   const auto fill = [&](const auto& x) {
+    const auto tiles = tiles_of(x);
 #pragma omp parallel num_threads(threads()) if (a.rows * b.rows * a.k >= worth_threads)
     {
       const FloatEnvironment fenced;
 #pragma omp for schedule(dynamic)
       for (std::int64_t t = 0; t < bands * columns; ++t) {
-        const std::int64_t first = t % columns * tile, n = std::min(tile, b.rows - first);
-        const std::int64_t end = std::min(a.rows, (t / columns + 1) * tile);
-        for (std::int64_t i = t / columns * tile; i < end; ++i)
-          fill_row(isa, x, i, first, n, out.f32() + i * b.rows + first);
+        const std::int64_t row = t / columns * isa::tile_rows, column = t % columns * isa::panel;
+        fill_tile(
+            isa, x, tiles,
+            {row, std::min(isa::tile_rows, a.rows - row), column, std::min(isa::panel, b.rows - column)},
+            out);
       }
     }
   };

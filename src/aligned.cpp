@@ -217,9 +217,9 @@ std::uint32_t AlignedChain<Rows>::step(std::int64_t s, std::uint32_t code) const
 
 namespace {
 
+/// From C = +0 no sum is -0, whatever minus_zero says.
 bool is_plain(const Accumulation& acc) {
-  return acc.align_rounding == AlignRounding::toward_zero && acc.zero_rule == ZeroRule::zero_products &&
-         acc.c_in_sum && !acc.minus_zero;
+  return acc.align_rounding == AlignRounding::toward_zero && acc.zero_rule == ZeroRule::zero_products;
 }
 
 template <class Rows>
@@ -235,21 +235,41 @@ isa::AlignedStep aligned_step(const Rows& a, const Rows& b, const Accumulation& 
           acc.fraction_bits - a.fraction_bits - b.fraction_bits};
 }
 
+/// Of products below 4 whose exponents reach `top` 16 fit 32 bits.
+bool fits_tiles(const Accumulation& acc) {
+  const bool covered = acc.step == 4 || acc.step == 8 || acc.step == 16 || acc.step == 32;
+  return covered && acc.fraction_bits <= 25 && acc.scale.value_or(Format::e8m0) == Format::e8m0 &&
+         acc.out != Conversion::rne_fp32;
+}
+
 }  // namespace
 
-bool run_chains(const isa::Table& isa, const ProductRows& a, std::int64_t i, const ProductRows& b,
-                std::int64_t first, std::int64_t count, const Accumulation& acc, std::uint32_t* codes) {
-  const auto of = [](const ProductRows& x, std::int64_t row) {
-    return isa::ProductChains::Rows{x.significand.data() + row * x.k, x.exponent.data() + row * x.k};
-  };
-  const isa::AlignedStep step = aligned_step(a, b, acc);
-  const bool covered = acc.step == 4 || acc.step == 8 || acc.step == 16 || acc.step == 32;
-  const bool converts = acc.out == Conversion::rz_fp32 || acc.out == Conversion::rne_fp16;
-  if (!is_plain(acc) || !covered || !converts || step.left < 0 || acc.fraction_bits > 25 ||
-      !are_finite(a, i, b, first, count))
-    return false;
-  isa.product_chains({of(a, i), of(b, first), a.k, count, acc.step, step, codes});
-  return true;
+std::optional<ProductTiles> ProductTiles::of(const ProductRows& a, const ProductRows& b,
+                                             const Accumulation& acc) {
+  if (!is_plain(acc) || !fits_tiles(acc)) return std::nullopt;
+  return ProductTiles(a, b, acc);
+}
+
+ProductTiles::ProductTiles(const ProductRows& a, const ProductRows& b, const Accumulation& acc)
+    : a_(a),
+      b_(b),
+      acc_(acc),
+      significand_(a.significand.begin(), a.significand.end()),
+      panel_significand_(panels<float>(b.significand, b.k)),
+      exponent_(a.exponent.begin(), a.exponent.end()),
+      panel_exponent_(panels<std::int32_t>(b.exponent, b.k)) {}
+
+void ProductTiles::sum(const isa::Tiles& tiles, const Tile& at, float* out) const {
+  const Target t = target(acc_.out);
+  const std::int64_t first = at.row * a_.k, panel = at.column * b_.k;
+  std::fill_n(out, at.rows * isa::panel, 0.f);
+  tiles.products({significand_.data() + first, exponent_.data() + first, panel_significand_.data() + panel,
+                  panel_exponent_.data() + panel, at.rows, a_.k, acc_.step, aligned_step(a_, b_, acc_),
+                  t.smallest_exponent, t.kept_bits, acc_.c_in_sum ? 0 : acc_.k, out});
+}
+
+bool ProductTiles::hold(std::int64_t i, std::int64_t j) const {
+  return a_.finite[static_cast<std::size_t>(i)] && b_.finite[static_cast<std::size_t>(j)];
 }
 
 bool run_chains(const isa::Table& isa, const GroupRows& a, std::int64_t i, const GroupRows& b,
@@ -262,7 +282,8 @@ bool run_chains(const isa::Table& isa, const GroupRows& a, std::int64_t i, const
   const isa::AlignedStep step = aligned_step(a, b, acc);
   const bool covered =
       acc.group == 16 && (acc.step == 64 || acc.step == 96) && acc.out == Conversion::rz_fp32;
-  if (!is_plain(acc) || !covered || step.left < 0 || !are_finite(a, i, b, first, count)) return false;
+  if (!is_plain(acc) || !acc.c_in_sum || !covered || step.left < 0 || !are_finite(a, i, b, first, count))
+    return false;
   isa.group_chains({of(a, i), of(b, first), groups, count, acc.step / 16, step, codes});
   return true;
 }

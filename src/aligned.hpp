@@ -1,10 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "accumulator.hpp"
 #include "code_rows.hpp"
 #include "isa/isa.hpp"
+#include "panels.hpp"
 
 /// Operands of Summation::aligned, taken apart once, and what one step makes of them.
 namespace nvfp4::cpu {
@@ -69,10 +71,27 @@ struct AlignedChain {
   std::uint32_t step(std::int64_t s, std::uint32_t c) const;
 };
 
+/// Align::product, tiles at a time.
+class ProductTiles {
+ public:
+  /// Null where they do not cover this model.
+  static std::optional<ProductTiles> of(const ProductRows& a, const ProductRows& b, const Accumulation&);
+  /// D of a tile, isa::panel numbers a row.
+  void sum(const isa::Tiles&, const Tile&, float* out) const;
+  /// Whether D is right at row i of a and j of b.
+  bool hold(std::int64_t i, std::int64_t j) const;
+
+ private:
+  ProductTiles(const ProductRows& a, const ProductRows& b, const Accumulation&);
+
+  const ProductRows &a_, &b_;
+  const Accumulation& acc_;
+  std::vector<float> significand_, panel_significand_;
+  std::vector<std::int32_t> exponent_, panel_exponent_;
+};
+
 /// Row i of a against `count` rows of b from `first`, all steps, from and to `codes`. False, with nothing done, where
 /// the loops of an instruction set do not cover this model or these numbers.
-bool run_chains(const isa::Table&, const ProductRows& a, std::int64_t i, const ProductRows& b,
-                std::int64_t first, std::int64_t count, const Accumulation&, std::uint32_t* codes);
 bool run_chains(const isa::Table&, const GroupRows& a, std::int64_t i, const GroupRows& b, std::int64_t first,
                 std::int64_t count, const Accumulation&, std::uint32_t* codes);
 

@@ -14,7 +14,7 @@
 namespace nvfp4::cpu {
 namespace {
 
-using isa::tile_rows, isa::BlockTask, isa::BlockTiles;
+using isa::block_tile_rows, isa::BlockTask, isa::BlockTiles;
 
 /// E8M0 exponents between which every number of isa::BlockTiles is a normal FP32 number.
 constexpr int least_exponent = -50, largest_exponent = 40;
@@ -36,7 +36,7 @@ class Product {
           const Accumulation& acc)
       : tiles_(tiles),
         acc_(acc),
-        a_(a, {tiles, tile_rows, 0, 64}),
+        a_(a, {tiles, block_tile_rows, 0, 64}),
         b_(b, {tiles, tiles.cols, 12, 63}),
         out_(a.rows, b.rows) {
     if (!needs_model()) return;
@@ -63,7 +63,7 @@ class Product {
 
  private:
   static constexpr std::size_t most_columns = 32;
-  using Accumulators = std::array<std::array<float, tile_rows * most_columns>, band_tiles>;
+  using Accumulators = std::array<std::array<float, block_tile_rows * most_columns>, band_tiles>;
 
   void fill(std::int64_t i, std::int64_t count, std::int64_t j) {
     alignas(64) Accumulators c{};
@@ -118,7 +118,7 @@ class Product {
 
   void store(std::int64_t i, std::int64_t j, const float* c) {
     const std::int64_t first = j * tiles_.cols, count = std::min<std::int64_t>(tiles_.cols, b_.rows - first);
-    for (std::int64_t row = i * tile_rows; row < std::min(a_.rows, (i + 1) * tile_rows);
+    for (std::int64_t row = i * block_tile_rows; row < std::min(a_.rows, (i + 1) * block_tile_rows);
          ++row, c += tiles_.cols) {
       float* to = out_.f32() + row * b_.rows + first;
       std::copy_n(c, count, to);

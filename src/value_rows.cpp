@@ -1,7 +1,6 @@
 #include "value_rows.hpp"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 
@@ -30,14 +29,21 @@ int lowest_bit_of(double x) {
 
 }  // namespace
 
+void ValueRows::Range::add(double value) {
+  if (!std::isfinite(value)) {
+    finite = false;
+  } else if (value != 0) {
+    lowest_bit = std::min(lowest_bit, lowest_bit_of(value));
+    highest_bit = std::max(highest_bit, std::ilogb(value));
+  }
+}
+
 ValueRows::ValueRows(const CodeRows& x, std::int64_t padded_k)
-    : k(padded_k),
-      values(static_cast<std::size_t>(x.rows * k)),
-      finite(static_cast<std::size_t>(x.rows), true) {
-  lowest_bit = 1024, highest_bit = -1024;
+    : k(padded_k), values(static_cast<std::size_t>(x.rows * k)), ranges(static_cast<std::size_t>(x.rows)) {
   CodeRow row(x, k);
   for (std::int64_t i = 0; i < x.rows; ++i) {
     row.read(x, i);
+    Range& range = ranges[static_cast<std::size_t>(i)];
     const std::vector<std::uint32_t> scale_codes(row.scales.begin(), row.scales.end());
     const std::vector<float> elements = decoded(row.codes, x.element);
     const std::vector<float> scales = x.scale ? decoded(scale_codes, x.scale) : std::vector<float>{};
@@ -45,10 +51,7 @@ ValueRows::ValueRows(const CodeRows& x, std::int64_t padded_k)
       const double scale = x.scale ? scales[static_cast<std::size_t>(col / x.block)] : 1;
       const double value = elements[static_cast<std::size_t>(col)] * scale;
       values[static_cast<std::size_t>(i * k + col)] = value;
-      if (!std::isfinite(value)) finite[static_cast<std::size_t>(i)] = false;
-      if (value == 0 || !std::isfinite(value)) continue;
-      lowest_bit = std::min(lowest_bit, lowest_bit_of(value));
-      highest_bit = std::max(highest_bit, std::ilogb(value));
+      range.add(value);
     }
   }
 }
@@ -76,11 +79,13 @@ bool is_special(const double* a, const double* b, std::int64_t n, std::uint32_t 
   return !finite(a) || !finite(b) || (c & 0x7FFFFFFF) >= 0x7F800000;
 }
 
-/// How many products FP64 can add without rounding: all their bits lie in 53.
-std::int64_t exact_run(const ValueRows& a, const ValueRows& b) {
-  const int bits = a.highest_bit + b.highest_bit + 2 - a.lowest_bit - b.lowest_bit;
-  return bits > 52 ? 1 : std::int64_t{1} << std::min(53 - bits, 20);
+/// In how many bits all products of two rows lie.
+int product_bits(const ValueRows::Range& a, const ValueRows::Range& b) {
+  return a.highest_bit + b.highest_bit + 2 - a.lowest_bit - b.lowest_bit;
 }
+
+/// How many products FP64 can add without rounding: all their bits lie in 53.
+std::int64_t exact_run(int bits) { return bits > 52 ? 1 : std::int64_t{1} << std::min(53 - bits, 20); }
 
 std::uint32_t fp32_code(float x) { return std::isnan(x) ? 0x7FFFFFFF : std::bit_cast<std::uint32_t>(x); }
 
@@ -92,11 +97,12 @@ float plus_product(float sum, double a, double b) { return sum + static_cast<flo
 std::uint32_t exact_sum(const ValueRows& a, std::int64_t i, const ValueRows& b, std::int64_t j,
                         std::uint32_t c) {
   const double *x = a.row(i), *y = b.row(j);
-  const bool finite = a.finite[static_cast<std::size_t>(i)] && b.finite[static_cast<std::size_t>(j)];
-  if (!finite || (c & 0x7FFFFFFF) >= 0x7F800000) return special_sum(x, y, a.k, c);
+  const ValueRows::Range &ra = a.ranges[static_cast<std::size_t>(i)],
+                         &rb = b.ranges[static_cast<std::size_t>(j)];
+  if (!ra.finite || !rb.finite || (c & 0x7FFFFFFF) >= 0x7F800000) return special_sum(x, y, a.k, c);
   WideSum sum;
   sum.add(std::bit_cast<float>(c));
-  const std::int64_t run = exact_run(a, b);
+  const std::int64_t run = exact_run(product_bits(ra, rb));
   for (std::int64_t first = 0; first < a.k; first += run) {
     double part = 0;
     for (std::int64_t l = first; l < std::min(a.k, first + run); ++l) part += x[l] * y[l];
@@ -119,20 +125,25 @@ std::uint32_t add_in_order(const ValueRows& a, std::int64_t i, const ValueRows& 
   return fp32_code(plus_product(std::bit_cast<float>(c), a.row(i)[k], b.row(j)[k]));
 }
 
-void fp32_chains(const ValueRows& a, std::int64_t i, const ValueRows& b, std::int64_t first, std::int64_t n,
-                 float* out) {
-  constexpr std::int64_t most = 8;
-  const double* x = a.row(i);
-  for (std::int64_t j = 0; j < n; j += most) {
-    std::array<const double*, most> y;
-    for (std::int64_t l = 0; l < most; ++l)
-      y[static_cast<std::size_t>(l)] = b.row(first + std::min(j + l, n - 1));
-    std::array<float, most> sum{};
-    for (std::int64_t k = 0; k < a.k; ++k)
-      for (std::size_t l = 0; l < most; ++l) sum[l] = plus_product(sum[l], x[k], y[l][k]);
-    for (std::int64_t l = 0; l < std::min(most, n - j); ++l)
-      out[j + l] = std::bit_cast<float>(fp32_code(sum[static_cast<std::size_t>(l)]));
-  }
+ValueTiles::ValueTiles(const ValueRows& a, const ValueRows& b, const Accumulation& acc)
+    : a_(a), b_(b), acc_(acc), panels_(panels<double>(b.values, b.k)) {}
+
+void ValueTiles::sum(const isa::Tiles& tiles, const Tile& at, float* out) const {
+  const auto run = acc_.sum == Summation::exact    ? tiles.exact
+                   : acc_.sum == Summation::chunks ? tiles.chunks
+                                                   : tiles.in_order;
+  run({a_.row(at.row), panels_.data() + at.column * b_.k, at.rows, a_.k, acc_.k, out});
+}
+
+/// An exact sum is kept in two FP64 numbers. With products in `bits` and sums below 2^(bits + log k), the first loses
+/// less than 2^(bits + log k - 53) each time; the sum of what it lost must fit 53 bits.
+bool ValueTiles::hold(std::int64_t i, std::int64_t j) const {
+  if (acc_.sum == Summation::fp32_in_order) return true;
+  const ValueRows::Range &a = a_.ranges[static_cast<std::size_t>(i)],
+                         &b = b_.ranges[static_cast<std::size_t>(j)];
+  const int log_k = std::bit_width(static_cast<std::uint64_t>(a_.k));
+  const bool fits = acc_.sum != Summation::exact || product_bits(a, b) + 2 * log_k <= 106;
+  return a.finite && b.finite && fits;
 }
 
 }  // namespace nvfp4::cpu

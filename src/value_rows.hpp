@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "code_rows.hpp"
+#include "panels.hpp"
 
 /// Operands as numbers, for sums that are defined by values alone: element * scale, exact in FP64, and so is the
 /// product of two.
@@ -14,9 +15,13 @@ struct ValueRows {
 
   std::int64_t k;
   std::vector<double> values;
-  std::vector<bool> finite;  ///< a row
-  int lowest_bit = 0;        ///< every finite value is a multiple of 2^lowest_bit
-  int highest_bit = 0;       ///< and below 2^(highest_bit + 1)
+  /// What a row's values are: multiples of 2^lowest_bit below 2^(highest_bit + 1).
+  struct Range {
+    int lowest_bit = 1024, highest_bit = -1024;
+    bool finite = true;  ///< else the bits are those of the others
+    void add(double value);
+  };
+  std::vector<Range> ranges;
 };
 
 /// Codes of FP32 sums over [first, first + n) of a row of each.
@@ -28,8 +33,19 @@ std::uint32_t add_chunk(const ValueRows& a, std::int64_t i, const ValueRows& b, 
 std::uint32_t add_in_order(const ValueRows& a, std::int64_t i, const ValueRows& b, std::int64_t j,
                            std::int64_t k, std::uint32_t c);
 
-/// out[j] = the FP32 chain over all k of row i of a and row first + j of b, for `n` rows of b, from +0.
-void fp32_chains(const ValueRows& a, std::int64_t i, const ValueRows& b, std::int64_t first, std::int64_t n,
-                 float* out);
+/// The same sums from C = +0, tiles at a time.
+class ValueTiles {
+ public:
+  ValueTiles(const ValueRows& a, const ValueRows& b, const Accumulation&);
+  /// D of a tile, isa::panel numbers a row.
+  void sum(const isa::Tiles&, const Tile&, float* out) const;
+  /// Whether D is right at row i of a and j of b.
+  bool hold(std::int64_t i, std::int64_t j) const;
+
+ private:
+  const ValueRows &a_, &b_;
+  const Accumulation& acc_;
+  std::vector<double> panels_;
+};
 
 }  // namespace nvfp4::cpu

@@ -69,6 +69,7 @@ struct F32 {
   static constexpr int lanes = 8;
   static constexpr int packed_blocks = 4;  ///< 32 bytes of codes
   __m256 v;
+  static constexpr const Tiles* tiles = &avx2_tiles;
 
   explicit F32(float x) : v(_mm256_set1_ps(x)) {}
   explicit F32(__m256 v) : v(v) {}

@@ -66,6 +66,7 @@ struct F32 {
   static constexpr int lanes = 16;
   static constexpr int packed_blocks = 8;  ///< 64 bytes of codes
   __m512 v;
+  static constexpr const Tiles* tiles = &avx512_tiles;
 
   explicit F32(float x) : v(_mm512_set1_ps(x)) {}
   explicit F32(__m512 v) : v(v) {}

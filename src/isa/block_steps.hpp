@@ -18,7 +18,7 @@ struct BlockSteps {
   using Float = typename L::Float;
   using Double = typename L::Double;
   static constexpr int columns = L::columns, cols = 2 * columns;
-  using Dots = Pair[tile_rows][2];
+  using Dots = Pair[block_tile_rows][2];
 
   /// A pair of groups of a task.
   struct Place {
@@ -33,9 +33,9 @@ struct BlockSteps {
           a_weights(t.a.weights),
           b_weights(t.b.weights) {}
     void next() {
-      a_values += 2 * group_size * tile_rows, b_values += 2 * group_size * cols;
-      offsets += 2 * L::run * tile_rows;
-      a_weights += 2 * tile_rows, b_weights += 2 * cols;
+      a_values += 2 * group_size * block_tile_rows, b_values += 2 * group_size * cols;
+      offsets += 2 * L::run * block_tile_rows;
+      a_weights += 2 * block_tile_rows, b_weights += 2 * cols;
     }
     void dots(Dots& dot) const { L::dots(a_values, b_values, offsets, dot); }
     Pair a_weight(int r) const { return L::broadcast_pair(a_weights + 2 * r); }
@@ -45,14 +45,14 @@ struct BlockSteps {
   /// Accumulators and units of step s.
   static float* accumulators(const BlockTask& t, int r, int v) { return t.c + r * cols + v * columns; }
   static Float unit(const BlockTask& t, int s, int r, int v) {
-    return L::multiply(L::broadcast(t.a.units[s * tile_rows + r]),
+    return L::multiply(L::broadcast(t.a.units[s * block_tile_rows + r]),
                        L::load(t.b.units + s * cols + v * columns));
   }
 
   template <class Use>
   static void each(Use use) {
 #pragma GCC unroll 4
-    for (int r = 0; r < tile_rows; ++r)
+    for (int r = 0; r < block_tile_rows; ++r)
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) use(r, v);
   }
@@ -60,7 +60,7 @@ struct BlockSteps {
   /// S of each step by `weighted`, what a pair of groups adds to it, and from it and C by `next` the new C.
   template <class Weighted, class Next>
   static void each_step(const BlockTask& t, Weighted weighted, Next next) {
-    Int sum[tile_rows][2];
+    Int sum[block_tile_rows][2];
     each([&](int r, int v) { sum[r][v] = L::broadcast(0); });
     Place at(t);
     for (int pair = 0; pair < 2 * t.steps; ++pair, at.next()) {
@@ -112,7 +112,9 @@ struct BlockSteps {
 
     void load(const BlockTask& t, int step, int p, Pair d, int r, int v) {
       const std::ptrdiff_t pair = 2 * step + p;
-      const auto of_a = [&](const auto* x) { return L::broadcast_pair(x + (pair * tile_rows + r) * 2); };
+      const auto of_a = [&](const auto* x) {
+        return L::broadcast_pair(x + (pair * block_tile_rows + r) * 2);
+      };
       const auto of_b = [&](const auto* x) { return L::load(x + (pair * cols + v * columns) * 2); };
       dot[p] = d;
       significand[p] = L::multiply(of_a(t.a.significands), of_b(t.b.significands));
@@ -151,7 +153,7 @@ struct BlockSteps {
   static void full(const BlockTask& t) {
     Place at(t);
     for (int s = 0; s < t.steps; ++s) {
-      Groups groups[tile_rows][2];
+      Groups groups[block_tile_rows][2];
       for (int p = 0; p < 2; ++p, at.next()) {
         Dots dot;
         at.dots(dot);

@@ -3,11 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 
-/// A product of block-scaled E2M1 operands in tiles of `tile_rows` rows of a by BlockTiles::cols rows of b, in steps of
+/// A product of block-scaled E2M1 operands in tiles of `block_tile_rows` rows of a by BlockTiles::cols rows of b, in steps of
 /// four groups of 16 as kind::mxf4nvf4 takes them.
 namespace nvfp4::isa {
 
-inline constexpr int tile_rows = 4, step_groups = 4, group_size = 16, step_k = step_groups * group_size;
+inline constexpr int block_tile_rows = 4, step_groups = 4, group_size = 16, step_k = step_groups * group_size;
 
 /// What stands for `n` rows of one operand, a step after the other. The groups of a step come as two pairs; in a pair,
 /// every quantity of a group is [row][2].
@@ -28,7 +28,7 @@ struct BlockTask {
   int steps;
   int fraction_bits;  ///< of a group's sum
   int above;          ///< 52 - F: a binary64 so far above e_max has its last bit at e_max - F
-  float* c;           ///< tile_rows x BlockTiles::cols: C, then D
+  float* c;           ///< block_tile_rows x BlockTiles::cols: C, then D
 };
 
 /// What 16 bytes of codes say: two groups.

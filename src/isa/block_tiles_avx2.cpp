@@ -46,14 +46,14 @@ struct Avx2 {
 
   /// Two products of 24 * 12 at most, eight times: 16 bits hold every sum.
   static void dots(const std::uint8_t* a, const std::uint8_t* b, const std::byte* offsets,
-                   Pair (&dot)[tile_rows][2]) {
+                   Pair (&dot)[block_tile_rows][2]) {
 #pragma GCC unroll 4
-    for (int r = 0; r < tile_rows; ++r) dot[r][0] = dot[r][1] = broadcast_pair(offsets + 4 * r);
+    for (int r = 0; r < block_tile_rows; ++r) dot[r][0] = dot[r][1] = broadcast_pair(offsets + 4 * r);
 #pragma GCC unroll 8
     for (int k = 0; k < group_size / run; ++k) {
       const __m256i columns[] = {load_bytes(b + 64 * k), load_bytes(b + 64 * k + 32)};
 #pragma GCC unroll 4
-      for (int r = 0; r < tile_rows; ++r) {
+      for (int r = 0; r < block_tile_rows; ++r) {
         const Pair row = broadcast_pair(a + 16 * k + 4 * r);
 #pragma GCC unroll 2
         for (int v = 0; v < 2; ++v) {

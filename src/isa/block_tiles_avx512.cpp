@@ -47,10 +47,10 @@ struct Vnni {
   }
 
   static void dots(const std::uint8_t* a, const std::uint8_t* b, const std::byte* offsets,
-                   Pair (&dot)[tile_rows][2]) {
-    __m512i sum[tile_rows][4];
+                   Pair (&dot)[block_tile_rows][2]) {
+    __m512i sum[block_tile_rows][4];
 #pragma GCC unroll 4
-    for (int r = 0; r < tile_rows; ++r)
+    for (int r = 0; r < block_tile_rows; ++r)
 #pragma GCC unroll 4
       for (int v = 0; v < 4; ++v) sum[r][v] = broadcast_8_bytes(offsets + 8 * r);
 #pragma GCC unroll 4
@@ -59,7 +59,7 @@ struct Vnni {
 #pragma GCC unroll 4
       for (int v = 0; v < 4; ++v) columns[v] = load_bytes(b + 256 * k + 64 * v);
 #pragma GCC unroll 4
-      for (int r = 0; r < tile_rows; ++r) {
+      for (int r = 0; r < block_tile_rows; ++r) {
         const __m512i row = broadcast_8_bytes(a + 32 * k + 8 * r);
 #pragma GCC unroll 4
         for (int v = 0; v < 4; ++v) {
@@ -69,7 +69,7 @@ struct Vnni {
       }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < tile_rows; ++r)
+    for (int r = 0; r < block_tile_rows; ++r)
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) dot[r][v] = {_mm512_packs_epi32(sum[r][2 * v], sum[r][2 * v + 1])};
   }

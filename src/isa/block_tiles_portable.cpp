@@ -62,10 +62,10 @@ struct Portable {
   }
 
   static void dots(const std::uint8_t* a, const std::uint8_t* b, const std::byte* offsets,
-                   Pair (&dot)[tile_rows][2]) {
-    for (int r = 0; r < tile_rows; ++r) dot[r][0] = dot[r][1] = broadcast_pair(offsets + 4 * r);
+                   Pair (&dot)[block_tile_rows][2]) {
+    for (int r = 0; r < block_tile_rows; ++r) dot[r][0] = dot[r][1] = broadcast_pair(offsets + 4 * r);
     for (int k = 0; k < group_size / run; ++k)
-      for (int r = 0; r < tile_rows; ++r) {
+      for (int r = 0; r < block_tile_rows; ++r) {
         std::int8_t row[4];
         std::memcpy(row, a + 16 * k + 4 * r, sizeof row);
         for (int v = 0; v < 2; ++v) {

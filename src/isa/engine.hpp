@@ -741,7 +741,7 @@ struct Engine {
       .global = Dialects::table([]<class D>(D) { return global<D>; }),
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
       .random_words = philox_blocks<F>,
-      .product_chains = product_chains,
+      .tiles = F::tiles,
       .group_chains = group_chains,
       .hadamard = {hadamard<float>, hadamard<Bf16>, nullptr},
       .transformed_amax = {transformed_amax<float>, transformed_amax<Bf16>, nullptr},

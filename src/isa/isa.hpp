@@ -66,24 +66,12 @@ struct DequantizeTask {
 
 /// A step of Accumulation that is cut towards zero and has no NaN and no infinity but what C overflowed to.
 struct AlignedStep {
-  Conversion out;  ///< rz_fp32, or of products rne_fp16
+  Conversion out;  ///< rz_fp32, or of products rz_e8m13 or rne_fp16
   int fraction_bits, zero_exponent;
   int left;  ///< fraction_bits less those of a product (or group): 0 or more
 };
 
-/// One row of `a` against `count` of `b`: products of `k` elements each, in steps of 4, 8, 16 or 32. fraction_bits is
-/// at most 25.
-struct ProductChains {
-  struct Rows {
-    const std::int16_t *significand, *exponent;
-  } a, b;
-  std::int64_t k, count;
-  int products;  ///< of a step
-  AlignedStep step;
-  std::uint32_t* codes;  ///< C, then D
-};
-
-/// The same of groups of 16 doubled E2M1 values, 4 or 6 a step, to FP32 by truncation.
+/// One row of `a` against `count` of `b`, in groups of 16 doubled E2M1 values, 4 or 6 a step, to FP32 by truncation.
 struct GroupChains {
   struct Rows {
     const std::int16_t *doubled, *scale, *exponent;
@@ -116,6 +104,10 @@ struct TransformedAmaxTask {
 
 constexpr std::size_t dialect_count = Dialects::infos.size();
 
+/// See tile.hpp.
+struct Tiles;
+extern const Tiles portable_tiles, avx2_tiles, avx512_tiles;
+
 /// Indexed by Dtype and by index_of(dialect).
 struct Table {
   /// The largest |x| as bits of the storage type, sign cleared: larger than Inf's where there is a NaN.
@@ -130,7 +122,7 @@ struct Table {
   /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b) for b < count.
   void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block, std::int64_t count,
                        std::uint32_t* words);
-  void (*product_chains)(const ProductChains&);
+  const Tiles* tiles;
   void (*group_chains)(const GroupChains&);
   /// False where these numbers (or this machine) need another way; `out` is then in no state. Null for FP16.
   std::array<bool (*)(const HadamardTask&), 3> hadamard;

@@ -78,6 +78,7 @@ struct F32 {
   static constexpr int lanes = 4;
   static constexpr int packed_blocks = 2;  ///< 16 bytes of codes
   Floats v;
+  static constexpr const Tiles* tiles = &portable_tiles;
 
   explicit F32(float x) : v(Floats{x, x, x, x}) {}
   explicit F32(Floats v) : v(v) {}

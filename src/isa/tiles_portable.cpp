@@ -1,0 +1,5 @@
+#include "tiles.hpp"
+
+namespace nvfp4::isa {
+const Tiles portable_tiles = tiles;
+}
