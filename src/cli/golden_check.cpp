@@ -10,6 +10,7 @@
 #include "golden_gemm.hpp"
 #include "golden_linear.hpp"
 #include "golden_mma.hpp"
+#include "golden_probes.hpp"
 #include "junit.hpp"
 #include "number.hpp"
 #include "profile.hpp"
@@ -165,6 +166,7 @@ std::optional<std::vector<Verdict>> check_products(const Options& o, const io::A
   if (manifest.is("gemm"))
     return check_gemm(file, manifest.producer(o.profile), manifest.accumulation(), kernels);
   if (manifest.is("mma")) return check_mma(file, manifest.instruction(), manifest.packs(), kernels);
+  if (manifest.is("probes")) return check_probes(file, kernels);
   return std::nullopt;
 }
 

@@ -11,6 +11,7 @@
 #include "golden_gemm.hpp"
 #include "golden_linear.hpp"
 #include "golden_mma.hpp"
+#include "golden_probes.hpp"
 #include "mma_cases.hpp"
 #include "model_table.hpp"
 #include "number.hpp"
@@ -149,6 +150,24 @@ Outcome make_mma(const Options& o) {
   return outcome;
 }
 
+Outcome make_probes(const Options& o) {
+  GoldenFile file{.arrays = probe_arrays(kernels_of(o.device))};
+  const Json sets = describe_probes();
+  const Json manifest{{"kind", o.kind}, {"sets", sets}, {"provenance", {{"library_version", NVFP4_VERSION}}}};
+  write(o, file, manifest.dump());
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = {{"output", o.out}, {"kind", o.kind}, {"cases", sets.size()}};
+  outcome.text = o.out + ":";
+  for (const auto& [name, set] : sets.items()) {
+    outcome.json["probes"][name] = set["probes"].size();
+    outcome.text += " " + name + " " + std::to_string(set["probes"].size()) + " probes, " +
+                    std::to_string(set["hypotheses"].size()) + " hypotheses;";
+  }
+  outcome.text.back() = '\n';
+  return outcome;
+}
+
 Outcome make_gemm(const Options& o) {
   const Producer producer = profile(o.profile);
   const Accumulation& acc = model_of(o, producer);
@@ -204,8 +223,9 @@ Outcome run(const Options& o) {
   if (o.kind == "linear") return make_linear(o);
   if (o.kind == "gemm") return make_gemm(o);
   if (o.kind == "mma") return make_mma(o);
+  if (o.kind == "probes") return make_probes(o);
   if (o.kind == "quantize" || o.kind == "rht") return make_quantized(o);
-  throw UsageError("--kind " + o.kind + ": expected quantize, rht, gemm, linear or mma");
+  throw UsageError("--kind " + o.kind + ": expected quantize, rht, gemm, linear, mma or probes");
 }
 
 }  // namespace
@@ -216,9 +236,10 @@ Run declare_golden_make(CLI::App& app) {
   declare_profile(app, o->profile);
   app.add_option(
          "--kind", o->kind,
-         "quantize|rht|gemm|linear|mma: rht adds what the transform made; gemm has products and mma "
+         "quantize|rht|gemm|linear|mma|probes: rht adds what the transform made; gemm has products and mma "
          "single "
-         "instructions, by --accumulate; linear has layers, by --recipe")
+         "instructions, by --accumulate; linear has layers, by --recipe; probes what tells hypotheses about "
+         "Blackwell's FP4 instructions apart")
       ->capture_default_str();
   app.add_option("--recipe", o->recipe, "of --kind linear: FILE.json, or one of " + recipe_names())
       ->capture_default_str();
