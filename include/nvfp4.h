@@ -3,9 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The C interface: quantize, dequantize, multiply, compare. Stable: nothing is removed or reordered, a struct grows
-   only at its end, after its `size` says how much of it the caller knows, and never into padding, which an older
-   caller's `size` counts. Any thread may call; no exception crosses.
+/* The C interface: quantize, dequantize, multiply, compare. Stable: nothing is removed or reordered; a struct grows at
+   its end alone, never into padding, after its `size` says how much of it the caller knows. Any thread may call; no
+   exception crosses.
 
    Functions return NVFP4_OK, NVFP4_DIFFERS or NVFP4_INVALID, the program's exit codes 0, 1 and 2. */
 #ifdef __cplusplus
@@ -36,25 +36,19 @@ typedef struct nvfp4_options {
   const char* dialect; /* "te", "te_ref", ...: see `nvfp4 dialects` */
   int block_rows, block_cols;
   int tensor_scale;
-  const float* tensor_amax; /* replaces the input's own; null: its own */
-  int e4m3_max;             /* of the four-over-six dialects, as the next two: 448 or 256 */
-  int select;               /* by which error a block chooses between 4 and 6 */
-  int error_fast;           /* not 0: errors in the tensor's scaled units */
-  /* Random bits of stochastic rounding: nvfp4/random.hpp says which seed and stream give which. */
-  uint64_t seed, stream;
+  const float* tensor_amax;       /* replaces the input's own; null: its own */
+  int e4m3_max;                   /* of the four-over-six dialects, as the next two: 448 or 256 */
+  int select;                     /* by which error a block chooses between 4 and 6 */
+  int error_fast;                 /* not 0: errors in the tensor's scaled units */
+  uint64_t seed, stream;          /* from here on of stochastic rounding: the bits of nvfp4/random.hpp */
   int64_t random_row, random_col; /* where a shard stands in its tensor; the column is a multiple of 16 */
-  const uint32_t* random_words;   /* used instead; rows x ceil(cols / 16) * 4, row-major */
+  const uint32_t* random_words;   /* used instead: rows x ceil(cols / 16) * 4, row-major */
   size_t random_count;
-  int stochastic;    /* not 0: elements are rounded by random bits */
-  int sr_rule;       /* how they decide */
-  int byte_map;      /* which byte of a word rounds which element */
-  int random_rounds; /* of Philox: 7 or 10 */
+  int stochastic;                       /* not 0: elements are rounded by random bits */
+  int sr_rule, byte_map, random_rounds; /* NVFP4_SR_...; NVFP4_BYTE_MAP_...; of Philox, 7 or 10 */
 } nvfp4_options;
-#define NVFP4_OPTIONS                                                                                       \
-  {                                                                                                         \
-    sizeof(nvfp4_options), "te", 1, 16, NVFP4_SCALE_PER_TENSOR, NULL, 448, NVFP4_SELECT_MAE, 0, 0, 0, 0, 0, \
-        NULL, 0, 0, NVFP4_SR_CARRY, NVFP4_BYTE_MAP_HW, 10                                                   \
-  }
+#define NVFP4_OPTIONS \
+  { sizeof(nvfp4_options), "te", 1, 16, 0, NULL, 448, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 10 }
 
 /* Somebody's bytes. Begin with NVFP4_BYTES. A null pointer: not given. */
 typedef struct nvfp4_bytes {

@@ -237,9 +237,8 @@ Run declare_golden_make(CLI::App& app) {
   app.add_option(
          "--kind", o->kind,
          "quantize|rht|gemm|linear|mma|probes: rht adds what the transform made; gemm has products and mma "
-         "single "
-         "instructions, by --accumulate; linear has layers, by --recipe; probes what tells hypotheses about "
-         "Blackwell's FP4 instructions apart")
+         "single instructions, by --accumulate; linear has layers, by --recipe; probes what tells "
+         "hypotheses about Blackwell's FP4 instructions apart")
       ->capture_default_str();
   app.add_option("--recipe", o->recipe, "of --kind linear: FILE.json, or one of " + recipe_names())
       ->capture_default_str();

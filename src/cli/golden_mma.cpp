@@ -1,7 +1,6 @@
 #include "golden_mma.hpp"
 
-#include <algorithm>
-#include <stdexcept>
+#include <array>
 
 #include "mma_cases.hpp"
 
@@ -37,12 +36,6 @@ void note(Verdict& verdict, std::int64_t tile, std::int64_t row, std::int64_t co
                  std::to_string(row) + ", " + std::to_string(col) + ") differs";
   verdict.first = {{"case", verdict.name}, {"array", "D"}, {"tile", tile},
                    {"row", row},           {"col", col},   {"text", verdict.text}};
-}
-
-std::int64_t differing_bytes(std::uint64_t a, std::uint64_t b) {
-  std::int64_t count = 0;
-  for (std::uint64_t changed = a ^ b; changed; changed >>= 8) count += (changed & 0xFF) != 0;
-  return count;
 }
 
 }  // namespace
