@@ -37,6 +37,8 @@ const std::vector<Kind> kinds = {
     {"sm100_nvfp4_chunk64", {}, 64},
     {"sm100_mxf8f6f4", {"--a-format", "e4m3", "--b-format", "e2m1"}, 32},
     {"sm100_f8f6f4", {"--a-format", "e5m2", "--b-format", "e4m3"}, 32},
+    {"sm120_f8f6f4", {"--a-format", "e2m3", "--b-format", "e3m2", "--out-dtype", "fp16"}, 32},
+    {"sm120_mxf8f6f4", {"--a-format", "e3m2", "--b-format", "e4m3"}, 32},
     {"sm90_fp8", {"--a-format", "e4m3", "--b-format", "e4m3", "--out-dtype", "fp16"}, 32},
     {"sm90_fp8_mma", {"--a-format", "e5m2", "--b-format", "e5m2"}, 32},
     {"sm90_fp16", {"--out-dtype", "fp16"}, 16},

@@ -35,7 +35,8 @@ Accumulation with_accumulator(const Accumulation& model, const std::string& out_
 }  // namespace
 
 void declare_instruction_formats(CLI::App& app, InstructionFormats& formats) {
-  app.add_option("--a-format", formats.a, "e2m1|e4m3|e5m2|fp16|bf16|tf32, where the model leaves a choice")
+  app.add_option("--a-format", formats.a,
+                 "e2m1|e2m3|e3m2|e4m3|e5m2|fp16|bf16|tf32, where the model leaves a choice")
       ->type_name("NAME");
   app.add_option("--b-format", formats.b, "the same of B")->type_name("NAME");
   app.add_option("--out-dtype", formats.out_dtype, "fp32|fp16: the accumulator, of C and D")

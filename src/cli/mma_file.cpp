@@ -46,8 +46,11 @@ std::vector<std::uint64_t> codes_of(const io::Array& array, int bits) {
 std::vector<std::uint64_t> elements_of(const io::Array& array, Format format, const Accumulation& acc) {
   auto codes = codes_of(array, element_bits(format, acc));
   if (acc.sum == Summation::fp64_fma) return codes;
-  if (format == Format::e2m1 && std::ranges::any_of(codes, [](std::uint64_t c) { return c > 15; }))
-    array.refuse("e2m1 codes 0 to 15, one an element, not packed", "a larger one");
+  const std::uint64_t last = (std::uint64_t{1} << info(format).bits) - 1;
+  if (std::ranges::any_of(codes, [last](std::uint64_t c) { return c > last; }))
+    array.refuse(std::string(info(format).name) + " codes 0 to " + std::to_string(last) +
+                     ", one an element, not packed",
+                 "a larger one");
   return codes;
 }
 
