@@ -95,8 +95,8 @@ Outcome report(const Options& o, const Accumulation& acc, const Comparison& foun
 }
 
 Outcome run(const Options& o) {
-  const auto [acc, a, b] = instruction(model_named(o.model, "--model"), o.formats);
   const Kernels& kernels = kernels_of(o.device);
+  const auto [acc, a, b] = instruction(model_named(o.model, "--model"), o.formats);
   const auto file = io::open_arrays(o.file);
   const MmaFile x = read_mma(*file, o.select, acc, a, b);
   const bool compared = x.d || x.d_steps;
