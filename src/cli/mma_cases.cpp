@@ -9,6 +9,7 @@
 namespace nvfp4::cli {
 namespace {
 
+/// Drawn one after another, never twice in the arguments of one call: their order would be the compiler's.
 class Words {
  public:
   Words(std::uint64_t seed, std::uint64_t stream) : bits_{.seed = seed, .stream = stream} {}
@@ -91,12 +92,10 @@ std::uint64_t number(const Fields& f, Range range, Words& words) {
 /// Infinity or NaN; where the format has neither, any code.
 std::uint64_t special(const Fields& f, Words& words) {
   if (!f.has_nan) return number(f, all, words);
-  const std::uint64_t mantissa = words.next();
-  return f.code(f.all_ones(),
-                !f.has_infinity   ? ~std::uint64_t{0}
-                : words.one_in(2) ? 0
-                                  : mantissa,
-                words.one_in(2));
+  std::uint64_t mantissa = words.next();
+  if (f.has_infinity && words.one_in(2)) mantissa = 0;
+  if (!f.has_infinity) mantissa = ~std::uint64_t{0};
+  return f.code(f.all_ones(), mantissa, words.one_in(2));
 }
 
 template <class Codes>
@@ -116,7 +115,10 @@ void leave(MmaFile&, const Meaning&, Words&) {}
 /// Every code as likely as any other.
 void any_bits(MmaFile& x, const Meaning& m, Words& words) {
   const auto any = [&](const Fields& f) {
-    return [&] { return f.code(words.below(f.all_ones() + 1), words.next(), words.one_in(2)); };
+    return [&] {
+      const std::uint64_t exponent = words.below(f.all_ones() + 1), mantissa = words.next();
+      return f.code(exponent, mantissa, words.one_in(2));
+    };
   };
   replace(x.a, 1, words, any(m.a));
   replace(x.b, 1, words, any(m.b));
