@@ -3,8 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The C interface: quantize, dequantize, compare. Stable: nothing is removed or reordered, a struct grows only at
-   its end, after its `size` says how much of it the caller knows. Any thread may call; no exception crosses.
+/* The C interface: quantize, dequantize, multiply, compare. Stable: nothing is removed or reordered; a struct grows at
+   its end alone, never into padding, after its `size` says how much of it the caller knows. Any thread may call; no
+   exception crosses.
 
    Functions return NVFP4_OK, NVFP4_DIFFERS or NVFP4_INVALID, the program's exit codes 0, 1 and 2. */
 #ifdef __cplusplus
@@ -16,6 +17,8 @@ enum { NVFP4_FP32 = 0, NVFP4_BF16 = 1, NVFP4_FP16 = 2 };
 enum { NVFP4_LAYOUT_LINEAR = 0, NVFP4_LAYOUT_128X4 = 1, NVFP4_LAYOUT_8X4 = 2, NVFP4_LAYOUT_4_TOKEN = 3 };
 enum { NVFP4_SCALE_PER_TENSOR = 0, NVFP4_SCALE_PER_ROW = 1 };
 enum { NVFP4_SELECT_MAE = 0, NVFP4_SELECT_MSE = 1 };
+enum { NVFP4_SR_CARRY = 0, NVFP4_SR_TE_SOFTWARE = 1 };
+enum { NVFP4_BYTE_MAP_HW = 0, NVFP4_BYTE_MAP_TE = 1 };
 
 /* A quantized matrix, owned by whoever received it, until nvfp4_free. */
 typedef struct nvfp4_tensor nvfp4_tensor;
@@ -33,13 +36,19 @@ typedef struct nvfp4_options {
   const char* dialect; /* "te", "te_ref", ...: see `nvfp4 dialects` */
   int block_rows, block_cols;
   int tensor_scale;
-  const float* tensor_amax; /* replaces the input's own; null: its own */
-  int e4m3_max;             /* of the four-over-six dialects, as the next two: 448 or 256 */
-  int select;               /* by which error a block chooses between 4 and 6 */
-  int error_fast;           /* not 0: errors in the tensor's scaled units */
+  const float* tensor_amax;       /* replaces the input's own; null: its own */
+  int e4m3_max;                   /* of the four-over-six dialects, as the next two: 448 or 256 */
+  int select;                     /* by which error a block chooses between 4 and 6 */
+  int error_fast;                 /* not 0: errors in the tensor's scaled units */
+  uint64_t seed, stream;          /* from here on of stochastic rounding: the bits of nvfp4/random.hpp */
+  int64_t random_row, random_col; /* where a shard stands in its tensor; the column is a multiple of 16 */
+  const uint32_t* random_words;   /* used instead: rows x ceil(cols / 16) * 4, row-major */
+  size_t random_count;
+  int stochastic;                       /* not 0: elements are rounded by random bits */
+  int sr_rule, byte_map, random_rounds; /* NVFP4_SR_...; NVFP4_BYTE_MAP_...; of Philox, 7 or 10 */
 } nvfp4_options;
 #define NVFP4_OPTIONS \
-  { sizeof(nvfp4_options), "te", 1, 16, NVFP4_SCALE_PER_TENSOR, NULL, 448, NVFP4_SELECT_MAE, 0 }
+  { sizeof(nvfp4_options), "te", 1, 16, 0, NULL, 448, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 10 }
 
 /* Somebody's bytes. Begin with NVFP4_BYTES. A null pointer: not given. */
 typedef struct nvfp4_bytes {
@@ -58,6 +67,22 @@ typedef struct nvfp4_bytes {
 #define NVFP4_BYTES \
   { sizeof(nvfp4_bytes), NULL, 0, NULL, 0, NULL, 0, NVFP4_LAYOUT_LINEAR, 0, NULL }
 
+/* What a product does beside multiplying: y = alpha * (a * transpose(b)); y += bias; y += beta * c. Begin with
+   NVFP4_GEMM_OPTIONS. */
+typedef struct nvfp4_gemm_options {
+  size_t size;            /* sizeof(nvfp4_gemm_options) */
+  const char* accumulate; /* a name of `nvfp4 gemm --list-models`; null: the dialect's own */
+  const float* alpha;     /* replaces the dialect's own; null: that */
+  const nvfp4_matrix* c;  /* null: none */
+  const float* bias;      /* one a column; null: none */
+  size_t bias_count;
+  int64_t split_k; /* ranges of K with accumulators of their own */
+  float beta;
+  int no_globals; /* not 0: the second-level scales are left out */
+} nvfp4_gemm_options;
+#define NVFP4_GEMM_OPTIONS \
+  { sizeof(nvfp4_gemm_options), NULL, NULL, NULL, NULL, 0, 1, 1, 0 }
+
 const char* nvfp4_version(void); /* "0.1.0" */
 
 /* What this thread's last call said: after NVFP4_INVALID what was expected, after NVFP4_DIFFERS the difference, else
@@ -73,6 +98,11 @@ int nvfp4_from_bytes(const nvfp4_bytes* bytes, int64_t rows, int64_t cols, const
 
 /* FP32 values, rows x cols of them, by the dialect's own rule; `count` is how many `values` has room for. */
 int nvfp4_dequantize(const nvfp4_tensor* tensor, float* values, size_t count);
+
+/* a (M x K) * transpose(b (N x K)) as a tensor core sums it, bit for bit, in FP32, M x N row-major; `count` is how many
+   `values` has room for. Null options are the defaults of NVFP4_GEMM_OPTIONS. nvfp4/gemm.hpp has each rounding. */
+int nvfp4_gemm(const nvfp4_tensor* a, const nvfp4_tensor* b, const nvfp4_gemm_options* options, float* values,
+               size_t count);
 
 /* NVFP4_DIFFERS, with the message of nvfp4::testing::compare, where a byte differs. `input`, which may be null, is
    the matrix that was quantized: with it the message ends in the `nvfp4 explain` line to run. */

@@ -100,6 +100,8 @@ NanCodes nan_codes(Format format, Target target) {
   const bool cuda = target == Target::cuda, torch = target == Target::torch;
   switch (format) {
     case Format::e2m1: return cuda ? NanCodes{7, 7} : target == Target::xla ? NanCodes{8, 8} : NanCodes{8, 0};
+    case Format::e2m3:
+    case Format::e3m2: return cuda ? NanCodes{0x1F, 0x1F} : NanCodes{0x20, 0};
     case Format::e4m3: return cuda ? NanCodes{0x7F, 0x7F} : NanCodes{0x7F, 0xFF};
     case Format::ue4m3: return {0x7F, 0x7F};
     case Format::e5m2:
@@ -113,14 +115,23 @@ NanCodes nan_codes(Format format, Target target) {
   return cuda ? NanCodes{0x7FFFE000, 0x7FFFE000} : NanCodes{0x7FC00000, 0xFFC00000};
 }
 
-/// The steps of the NaN patterns of one sign. torchao rounds a NaN as if its exponent field were an ordinary
-/// one and keeps three bits: 2 + payload / 2^22, to nearest, ties to even.
+/// Equation (4): torchao rounds a NaN as if its exponent field were an ordinary one, and keeps that field's low bits.
+std::vector<Step> torchao_nan_steps(const FormatInfo& f, std::uint32_t sign) {
+  const std::uint32_t field = static_cast<std::uint32_t>(0xFF - 127 + f.bias) % (1u << f.exponent_bits);
+  const std::uint32_t lowest = field << f.mantissa_bits;
+  std::vector<Step> steps{{infinity_pattern + 1, lowest | sign}};
+  for (std::uint32_t i = 1; i <= 1u << f.mantissa_bits; ++i) {
+    const std::uint32_t middle = (2 * i - 1) << (22 - f.mantissa_bits);
+    steps.push_back({infinity_pattern + middle + i % 2, (lowest + i) | sign});
+  }
+  return steps;
+}
+
+/// The steps of the NaN patterns of one sign.
 std::vector<Step> nan_steps(const Encoding& e, bool negative) {
   const std::uint32_t first = infinity_pattern + 1;
-  const std::uint32_t sign = negative ? sign_bit(info(e.format)) : 0;
-  if (e.format == Format::e2m1 && e.target == Target::torch)
-    return {
-        {first, 2 | sign}, {infinity_pattern + 0x200001, 3 | sign}, {infinity_pattern + 0x600000, 4 | sign}};
+  const FormatInfo& f = info(e.format);
+  if (f.bits < 8 && e.target == Target::torch) return torchao_nan_steps(f, negative ? sign_bit(f) : 0);
   const NanCodes codes = nan_codes(e.format, e.target);
   return {{first, negative ? codes.negative : codes.positive}};
 }

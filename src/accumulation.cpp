@@ -8,7 +8,7 @@ namespace {
 
 using enum Format;
 constexpr Format bf16_only[] = {bf16}, fp16_only[] = {fp16}, tf32_only[] = {tf32}, e2m1_only[] = {e2m1};
-constexpr Format fp8[] = {e4m3, e5m2}, fp8_or_fp4[] = {e4m3, e5m2, e2m1};
+constexpr Format fp8[] = {e4m3, e5m2}, fp8_fp6_fp4[] = {e4m3, e5m2, e3m2, e2m3, e2m1};
 
 constexpr std::string_view literature =
     "MMA-Sim 2.1.1 (arXiv:2511.10909): random bitwise equivalence reported by its authors";
@@ -59,14 +59,14 @@ constexpr Accumulation emulated_fp8(std::string_view name) {
 }
 
 constexpr Accumulation f8f6f4(std::string_view name) {
-  Accumulation acc = dense(name, fp8_or_fp4, 32, 32, 25,
+  Accumulation acc = dense(name, fp8_fp6_fp4, 32, 32, 25,
                            "MMA-Sim 2.1.1; DeepGEMM issue 176 (B200), TensorRev (Thor): 25 bits", high);
   acc.has_fp16 = true;
   return acc;
 }
 
 constexpr Accumulation mxf8f6f4(std::string_view name) {
-  Accumulation acc = dense(name, fp8_or_fp4, 32, 32, 25, literature, high);
+  Accumulation acc = dense(name, fp8_fp6_fp4, 32, 32, 25, literature, high);
   acc.scale = e8m0;
   acc.block = 32;
   return acc;

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include <nvfp4/gemm.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/testing.hpp>
 #include <nvfp4/version.hpp>
@@ -83,10 +84,28 @@ T or_defaults(const T* given, T defaults, const char* name) {
   return defaults;
 }
 
+void expect_room(const float* values, std::size_t count, std::int64_t expected) {
+  present(values, "values");
+  if (count != static_cast<std::size_t>(expected))
+    refuse("count: expected " + std::to_string(expected) + ", found " + std::to_string(count));
+}
+
 MatrixView view_of(const nvfp4_matrix& m) {
   expect_extent(m.rows, m.cols);
   return {&present(static_cast<const char*>(m.data), "data"), m.rows, m.cols,
           enumerator<Dtype>(m.dtype, 3, "dtype")};
+}
+
+Stochastic stochastic_of(const nvfp4_options& o) {
+  Stochastic s{.rule = enumerator<SrRule>(o.sr_rule, 2, "options.sr_rule"),
+               .map = enumerator<ByteMap>(o.byte_map, 2, "options.byte_map"),
+               .random = {.seed = o.seed,
+                          .stream = o.stream,
+                          .rounds = o.random_rounds,
+                          .row = o.random_row,
+                          .col = o.random_col}};
+  if (o.random_words) s.from_caller = true, s.words = {o.random_words, o.random_count};
+  return s;
 }
 
 QuantizeSpec spec_of(const nvfp4_options* given) {
@@ -96,8 +115,25 @@ QuantizeSpec spec_of(const nvfp4_options* given) {
   if (!spec.dialect) refuse("no dialect '" + std::string(dialect) + "'");
   spec.tensor_scale = enumerator<TensorScale>(o.tensor_scale, 2, "options.tensor_scale");
   if (o.tensor_amax) spec.amax = *o.tensor_amax;
+  if (o.stochastic) spec.stochastic = stochastic_of(o);
   spec.four_over_six = {o.e4m3_max, enumerator<Select>(o.select, 2, "options.select"), o.error_fast != 0};
   validate(spec);
+  return spec;
+}
+
+const Accumulation& accumulation_of(const char* name, const BlockScaledTensor& a) {
+  if (!name) return default_accumulation(*a.spec.dialect);
+  if (const Accumulation* acc = find_accumulation(name)) return *acc;
+  refuse("options.accumulate: no model '" + std::string(name) + "'");
+}
+
+GemmSpec spec_of(const nvfp4_gemm_options& o, const BlockScaledTensor& a, const BlockScaledTensor& b,
+                 const Accumulation& acc) {
+  GemmSpec spec{.cuts = split_k(a, acc, o.split_k), .beta = o.beta};
+  if (!o.no_globals) spec.scaling = output_scaling(a, b);
+  if (o.alpha) spec.scaling.alpha = *o.alpha;
+  if (o.bias) spec.bias.assign(o.bias, o.bias + o.bias_count);
+  if (o.c) spec.c = converted(view_of(*o.c), Dtype::fp32, cpu_kernels());
   return spec;
 }
 
@@ -189,10 +225,20 @@ int nvfp4_from_bytes(const nvfp4_bytes* bytes, int64_t rows, int64_t cols, const
 int nvfp4_dequantize(const nvfp4_tensor* tensor, float* values, size_t count) {
   return guarded(__func__, [&] {
     const BlockScaledTensor& t = present(tensor, "tensor").value;
-    present(values, "values");
-    if (count != static_cast<std::size_t>(t.rows * t.cols))
-      refuse("count: expected " + std::to_string(t.rows * t.cols) + ", found " + std::to_string(count));
+    expect_room(values, count, t.rows * t.cols);
     std::ranges::copy_n(cpu_kernels().dequantize(t).f32(), t.rows * t.cols, values);
+    return NVFP4_OK;
+  });
+}
+
+int nvfp4_gemm(const nvfp4_tensor* a_tensor, const nvfp4_tensor* b_tensor, const nvfp4_gemm_options* options,
+               float* values, size_t count) {
+  return guarded(__func__, [&] {
+    const BlockScaledTensor &a = present(a_tensor, "a").value, &b = present(b_tensor, "b").value;
+    const nvfp4_gemm_options o = or_defaults(options, nvfp4_gemm_options NVFP4_GEMM_OPTIONS, "options");
+    const Accumulation& acc = accumulation_of(o.accumulate, a);
+    expect_room(values, count, a.rows * b.rows);
+    std::ranges::copy_n(gemm(a, b, acc, spec_of(o, a, b, acc), cpu_kernels()).f32(), a.rows * b.rows, values);
     return NVFP4_OK;
   });
 }

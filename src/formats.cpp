@@ -51,8 +51,9 @@ constexpr FormatLoops loops_of{encode_loops<F>, decode_all<F>, Layout<F>::last};
 
 /// In the order of Format.
 constexpr FormatLoops all_loops[] = {
-    loops_of<Format::e2m1>, loops_of<Format::e4m3>, loops_of<Format::ue4m3>, loops_of<Format::e5m2>,
-    loops_of<Format::e8m0>, loops_of<Format::bf16>, loops_of<Format::fp16>,  loops_of<Format::tf32>,
+    loops_of<Format::e2m1>,  loops_of<Format::e2m3>, loops_of<Format::e3m2>, loops_of<Format::e4m3>,
+    loops_of<Format::ue4m3>, loops_of<Format::e5m2>, loops_of<Format::e8m0>, loops_of<Format::bf16>,
+    loops_of<Format::fp16>,  loops_of<Format::tf32>,
 };
 
 const FormatLoops& loops(Format format) { return all_loops[static_cast<int>(format)]; }
@@ -60,6 +61,8 @@ const FormatLoops& loops(Format format) { return all_loops[static_cast<int>(form
 /// [format][target][sign]; the policy table of reference/README.md.
 constexpr std::uint32_t nan_codes[][4][2] = {
     /* e2m1  */ {{7, 7}, {8, 0}, {8, 8}, {0, 8}},
+    /* e2m3  */ {{0x1F, 0x1F}, {0x20, 0}, {0x20, 0}, {0, 0x20}},
+    /* e3m2  */ {{0x1F, 0x1F}, {0x20, 0}, {0x20, 0}, {0, 0x20}},
     /* e4m3  */ {{0x7F, 0x7F}, {0x7F, 0xFF}, {0x7F, 0xFF}, {0x7F, 0xFF}},
     /* ue4m3 */ {{0x7F, 0x7F}, {0x7F, 0x7F}, {0x7F, 0x7F}, {0x7F, 0x7F}},
     /* e5m2  */ {{0x7F, 0x7F}, {0x7E, 0xFE}, {0x7E, 0xFE}, {0x7F, 0xFF}},
@@ -78,7 +81,7 @@ Edges edges_of(const Encoding& e) {
   return {
       .overflow = loops(e.format).last + (special ? 1 : 0),
       .nan = {nan[0], nan[1]},
-      .nan_index_mask = e.target == Target::torch ? 7u : 0u,
+      .nan_index_mask = e.target == Target::torch ? loops(e.format).last : 0u,
       .zero = strict ? 0xFFu : 0u,
       .negative_mask = strict ? 0xFFu : 0u,
   };

@@ -101,7 +101,7 @@ constexpr std::uint32_t encode(std::uint32_t pattern, const Edges& edges) {
   if constexpr (F == Format::ue4m3) code &= negative - 1;
   code |= L::sign & (0 - negative);
   std::uint32_t nan = negative ? edges.nan[1] : edges.nan[0];
-  if constexpr (F == Format::e2m1)
+  if constexpr (L::f.bits < 8)
     nan |= rounded_index<F, Rounding::nearest_even>(magnitude, 0) & edges.nan_index_mask;
   return magnitude > infinity_pattern ? nan : code;
 }

@@ -31,6 +31,13 @@ std::uint64_t code_of(float x, Format format) {
   return code;
 }
 
+double number(std::uint64_t code, Format format) {
+  const auto narrow = static_cast<std::uint32_t>(code);
+  float value = 0;
+  reference_kernels().decode({&narrow, 1}, format, {&value, 1});
+  return value;
+}
+
 /// One output: a and b by value, the other products zero.
 struct Dot {
   std::string model;
@@ -249,7 +256,8 @@ class Adversary {
 
 std::vector<Format> elements_of(const Accumulation& acc) {
   if (acc.elements.empty())
-    return {Format::e2m1, Format::e4m3, Format::e5m2, Format::bf16, Format::fp16, Format::tf32};
+    return {Format::e2m1, Format::e2m3, Format::e3m2, Format::e4m3,
+            Format::e5m2, Format::bf16, Format::fp16, Format::tf32};
   return {acc.elements.begin(), acc.elements.end()};
 }
 
@@ -283,6 +291,33 @@ TEST_CASE("accumulation: both layers agree by every model on adversarial operand
     check_layers_agree(acc, 12, ++seed);
     if (acc.has_fp16) check_layers_agree(fp16_accumulator(acc), 12, ++seed);
   }
+}
+
+/// Of FP6 elements no bit is lost in a step of 32 from C = 0: their products are multiples of 2^-8 below 2^10.
+TEST_CASE("accumulation: a step of FP6 elements is their exact dot product") {
+  std::mt19937 random(6);
+  for (const std::string model : {"sm100_f8f6f4", "sm120_mxf8f6f4"})
+    for (const Format a : {Format::e2m3, Format::e3m2})
+      for (const Format b : {Format::e2m3, Format::e3m2, Format::e2m1}) {
+        const Accumulation& acc = *find_accumulation(model);
+        const std::vector<std::uint8_t> a_scales(64, 130), b_scales(64, 120);  // 2^3 and 2^-7
+        MmaOperands x{.tiles = 64, .k = 32, .a_format = a, .b_format = b, .scale = acc.scale, .block = 32};
+        if (acc.scale) x.a_scales = a_scales, x.b_scales = b_scales;
+        Codes as(64 * 32), bs(64 * 32), c(64), expected;
+        for (std::uint64_t& code : as) code = random() % (1u << info(a).bits);
+        for (std::uint64_t& code : bs) code = random() % (1u << info(b).bits);
+        for (std::size_t t = 0; t < 64; ++t) {
+          double sum = 0;
+          for (std::size_t k = t * 32; k < (t + 1) * 32; ++k) sum += number(as[k], a) * number(bs[k], b);
+          expected.push_back(bits(static_cast<float>(acc.scale ? sum / 16 : sum)));
+        }
+        x.a = as, x.b = bs, x.c = c;
+        CAPTURE(model);
+        CAPTURE(info(a).name);
+        CAPTURE(info(b).name);
+        CHECK(cpu_kernels().mma(x, acc, false) == expected);
+        CHECK(reference_kernels().mma(x, acc, false) == expected);
+      }
 }
 
 TEST_CASE("accumulation: both layers agree on models that nobody has built" * doctest::test_suite("sweep")) {

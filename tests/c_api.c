@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <nvfp4.h>
+#include <stddef.h>
 #include <string.h>
 
 #define TEXT_OF(line) #line
@@ -95,6 +96,107 @@ const char* c_four_over_six(void) {
   options.size = sizeof options;
   options.select = 2;
   HOLDS(nvfp4_quantize(&input, &options, &of_256) == NVFP4_INVALID && says("options.select"));
+  return NULL;
+}
+
+const char* c_rounds_stochastically(void) {
+  enum { old_size = offsetof(nvfp4_options, seed), words = rows * 8 };
+  nvfp4_options options = NVFP4_OPTIONS;
+  uint32_t random[words] = {0};
+  nvfp4_tensor *plain, *seeded, *other;
+  fill();
+  HOLDS(nvfp4_quantize(&input, &options, &plain) == NVFP4_OK);
+  options.stochastic = 1;
+  options.seed = 7;
+  HOLDS(nvfp4_quantize(&input, &options, &seeded) == NVFP4_OK);
+  HOLDS(memcmp(nvfp4_codes(plain, NULL), nvfp4_codes(seeded, NULL), rows * 16) != 0);
+  HOLDS(memcmp(nvfp4_scales(plain, NULL), nvfp4_scales(seeded, NULL), rows * 2) == 0);
+  options.stream = 1;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_OK);
+  HOLDS(memcmp(nvfp4_codes(other, NULL), nvfp4_codes(seeded, NULL), rows * 16) != 0);
+  nvfp4_free(other);
+
+  options.size = old_size; /* a caller who knows no random bits: what follows is not read */
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_OK);
+  HOLDS(memcmp(nvfp4_codes(other, NULL), nvfp4_codes(plain, NULL), rows * 16) == 0);
+  nvfp4_free(other);
+  options.size = sizeof options;
+
+  options.random_words = random; /* all zero: towards zero */
+  options.random_count = words;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_OK);
+  HOLDS(memcmp(nvfp4_codes(other, NULL), nvfp4_codes(seeded, NULL), rows * 16) != 0);
+  nvfp4_free(other);
+  options.random_count = words - 1;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_INVALID &&
+        says("expected 24 random words, found 23"));
+  options.random_words = NULL;
+  options.random_rounds = 8;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_INVALID && says("7 or 10 rounds"));
+  options.random_rounds = 10;
+  options.sr_rule = 2;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_INVALID &&
+        says("options.sr_rule: expected 0 to 1"));
+  options.sr_rule = NVFP4_SR_CARRY;
+  options.byte_map = -1;
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_INVALID &&
+        says("options.byte_map: expected 0 to 1"));
+  options.byte_map = NVFP4_BYTE_MAP_TE;
+  options.dialect = "ggml";
+  HOLDS(nvfp4_quantize(&input, &options, &other) == NVFP4_INVALID && says("ggml has no stochastic rounding"));
+  nvfp4_free(plain);
+  nvfp4_free(seeded);
+  return NULL;
+}
+
+const char* c_multiplies(void) {
+  const float two = 2, bias[rows] = {1, 2, 3};
+  float plain[rows * rows], other[rows * rows], addend[rows * rows];
+  const nvfp4_matrix c = {addend, rows, rows, NVFP4_FP32};
+  nvfp4_gemm_options options = NVFP4_GEMM_OPTIONS;
+  nvfp4_tensor* a;
+  int i, j;
+  fill();
+  for (i = 0; i < rows * rows; ++i) addend[i] = (float)(i * i);
+  HOLDS(nvfp4_quantize(&input, NULL, &a) == NVFP4_OK);
+  HOLDS(nvfp4_gemm(a, a, NULL, plain, rows * rows) == NVFP4_OK);
+  for (i = 0; i < rows; ++i)
+    for (j = 0; j < rows; ++j) HOLDS(plain[i * rows + j] == plain[j * rows + i]);
+  HOLDS(plain[0] > 0);
+
+  options.accumulate = "exact";
+  options.alpha = &two;
+  options.no_globals = 1;
+  HOLDS(nvfp4_gemm(a, a, &options, plain, rows * rows) == NVFP4_OK);
+  options.alpha = NULL;
+  HOLDS(nvfp4_gemm(a, a, &options, other, rows * rows) == NVFP4_OK);
+  for (i = 0; i < rows * rows; ++i) HOLDS(plain[i] == 2 * other[i]);
+  options.alpha = &two;
+  options.bias = bias;
+  options.bias_count = rows;
+  options.c = &c;
+  options.beta = -0.5f;
+  HOLDS(nvfp4_gemm(a, a, &options, other, rows * rows) == NVFP4_OK);
+  for (i = 0; i < rows * rows; ++i) HOLDS(other[i] == plain[i] + bias[i % rows] + -0.5f * addend[i]);
+
+  options.bias_count = 2;
+  HOLDS(nvfp4_gemm(a, a, &options, other, rows * rows) == NVFP4_INVALID && says("nvfp4_gemm: "));
+  options.bias = NULL;
+  options.split_k = 0;
+  HOLDS(nvfp4_gemm(a, a, &options, other, rows * rows) == NVFP4_INVALID);
+  options.split_k = 1;
+  options.accumulate = "nope";
+  HOLDS(nvfp4_gemm(a, a, &options, other, rows * rows) == NVFP4_INVALID && says("no model 'nope'"));
+  options.accumulate = "sm90_bf16";
+  HOLDS(nvfp4_gemm(a, a, &options, other, rows * rows) == NVFP4_INVALID && says("sm90_bf16: takes no e2m1"));
+  options.accumulate = NULL;
+  options.size = 0;
+  HOLDS(nvfp4_gemm(a, a, &options, other, rows * rows) == NVFP4_INVALID && says("options.size: expected "));
+  HOLDS(nvfp4_gemm(a, a, NULL, other, 8) == NVFP4_INVALID && says("count: expected 9, found 8"));
+  HOLDS(nvfp4_gemm(a, a, NULL, NULL, 9) == NVFP4_INVALID && says("values is null"));
+  HOLDS(nvfp4_gemm(NULL, a, NULL, other, 9) == NVFP4_INVALID && says("a is null"));
+  HOLDS(nvfp4_gemm(a, NULL, NULL, other, 9) == NVFP4_INVALID && says("b is null"));
+  nvfp4_free(a);
   return NULL;
 }
 

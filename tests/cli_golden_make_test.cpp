@@ -192,7 +192,7 @@ TEST_CASE("cli golden make: refusals") {
   const Arguments make = {"golden", "make", "-o", folder / "g.npz"};
   CHECK(refusal(make + Arguments{"--pack", "nope"}).find("'nope': expected one of ties") !=
         std::string::npos);
-  CHECK(refusal(make + Arguments{"--kind", "mma"}).find("--kind mma: expected quantize, rht, gemm") !=
+  CHECK(refusal(make + Arguments{"--kind", "nope"}).find("--kind nope: expected quantize, rht, gemm") !=
         std::string::npos);
   CHECK(refusal(make + Arguments{"--dialect", "nope"}).find("te_ref") != std::string::npos);
   CHECK(refusal(make + Arguments{"--seed", "-1"}).find("--seed") != std::string::npos);

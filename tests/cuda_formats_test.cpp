@@ -3,6 +3,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_fp4.h>
+#include <cuda_fp6.h>
 #include <cuda_fp8.h>
 
 #include <cmath>
@@ -27,6 +28,10 @@ void each(Values x, Codes codes) {
 template <cudaRoundMode mode>
 std::uint32_t to_e2m1(float x) {
   return __nv_cvt_float_to_fp4(x, __NV_E2M1, mode);
+}
+template <__nv_fp6_interpretation_t format, cudaRoundMode mode>
+std::uint32_t to_fp6(float x) {
+  return __nv_cvt_float_to_fp6(x, format, mode);
 }
 template <__nv_fp8_interpretation_t format, __nv_saturation_t saturation>
 std::uint32_t to_fp8(float x) {
@@ -61,6 +66,14 @@ const Conversion conversions[] = {
     {"__nv_cvt_float_to_fp4 nearest", Format::e2m1, nearest_even, saturate, each<to_e2m1<cudaRoundNearest> >,
      true},
     {"__nv_cvt_float_to_fp4 zero", Format::e2m1, toward_zero, saturate, each<to_e2m1<cudaRoundZero> >},
+    {"__nv_cvt_float_to_fp6 E2M3 nearest", Format::e2m3, nearest_even, saturate,
+     each<to_fp6<__NV_E2M3, cudaRoundNearest> >, true},
+    {"__nv_cvt_float_to_fp6 E2M3 zero", Format::e2m3, toward_zero, saturate,
+     each<to_fp6<__NV_E2M3, cudaRoundZero> >},
+    {"__nv_cvt_float_to_fp6 E3M2 nearest", Format::e3m2, nearest_even, saturate,
+     each<to_fp6<__NV_E3M2, cudaRoundNearest> >, true},
+    {"__nv_cvt_float_to_fp6 E3M2 zero", Format::e3m2, toward_zero, saturate,
+     each<to_fp6<__NV_E3M2, cudaRoundZero> >},
     {"__nv_cvt_float_to_fp8 E4M3 SATFINITE", Format::e4m3, nearest_even, saturate,
      each<to_fp8<__NV_E4M3, __NV_SATFINITE> >, true},
     {"__nv_cvt_float_to_fp8 E4M3 NOSAT", Format::e4m3, nearest_even, special,
@@ -99,6 +112,10 @@ struct Decoding {
 const Decoding decodings[] = {
     {"__nv_cvt_fp4_to_halfraw", Format::e2m1,
      [](std::uint32_t c) { return half_bits(__nv_cvt_fp4_to_halfraw(c, __NV_E2M1).x); }},
+    {"__nv_cvt_fp6_to_halfraw E2M3", Format::e2m3,
+     [](std::uint32_t c) { return half_bits(__nv_cvt_fp6_to_halfraw(c, __NV_E2M3).x); }},
+    {"__nv_cvt_fp6_to_halfraw E3M2", Format::e3m2,
+     [](std::uint32_t c) { return half_bits(__nv_cvt_fp6_to_halfraw(c, __NV_E3M2).x); }},
     {"__nv_cvt_fp8_to_halfraw E4M3", Format::e4m3,
      [](std::uint32_t c) { return half_bits(__nv_cvt_fp8_to_halfraw(c, __NV_E4M3).x); }},
     {"__nv_cvt_fp8_to_halfraw E5M2", Format::e5m2,

@@ -131,6 +131,77 @@ TEST_CASE("E2M1 NaN by target") {
   CHECK(of(pattern(0xFFFFFFFF), Target::torch) == 12);
 }
 
+namespace {
+
+/// As OCP MX 1.0 has them.
+struct SixBits {
+  Format format;
+  std::vector<float> values;                 ///< of codes 0 to 31
+  std::uint32_t torch_nan, torch_large_nan;  ///< of 0x7FC00000 and of 0x7FFFFFFF, by torchao 0.18.0
+};
+const SixBits six_bits[] = {
+    {Format::e2m3,
+     {0, .125f, .25f, .375f, .5f, .625f, .75f, .875f, 1, 1.125f, 1.25f, 1.375f, 1.5f, 1.625f, 1.75f, 1.875f,
+      2, 2.25f, 2.5f, 2.75f, 3,   3.25f, 3.5f, 3.75f, 4, 4.5f,   5,     5.5f,   6,    6.5f,   7,     7.5f},
+     12,
+     16},
+    {Format::e3m2,
+     {0, .0625f, .125f, .1875f, .25f, .3125f, .375f, .4375f, .5f, .625f, .75f, .875f, 1,  1.25f, 1.5f, 1.75f,
+      2, 2.5f,   3,     3.5f,   4,    5,      6,     7,      8,   10,    12,   14,    16, 20,    24,   28},
+     14,
+     16}};
+
+}  // namespace
+
+TEST_CASE("E2M3 and E3M2: every value, and both sides of every middle") {
+  for (const SixBits& six : six_bits) {
+    const auto rounded = [&](float x, Rounding r) { return code(x, saturating(six.format, r)); };
+    for (std::uint32_t c = 0; c < 32; ++c) {
+      const float v = six.values[c];
+      CHECK(bits(value(c, six.format)) == bits(v));
+      CHECK(bits(value(c | 32, six.format)) == bits(-v));
+      for (int r = 0; r < 6; ++r) {
+        CHECK(rounded(v, static_cast<Rounding>(r)) == c);
+        CHECK(rounded(-v, static_cast<Rounding>(r)) == (c | 32));
+      }
+      if (c == 31) break;
+      const float middle = (v + six.values[c + 1]) / 2;
+      CHECK(rounded(middle, Rounding::nearest_even) == c + c % 2);
+      CHECK(rounded(before(middle), Rounding::nearest_even) == c);
+      CHECK(rounded(after(middle), Rounding::nearest_even) == c + 1);
+      CHECK(rounded(middle, Rounding::ties_away) == c + 1);
+      CHECK(rounded(middle, Rounding::ties_to_zero) == c);
+      CHECK(rounded(-middle, Rounding::up) == (c | 32));
+      CHECK(rounded(-middle, Rounding::down) == ((c + 1) | 32));
+    }
+  }
+}
+
+TEST_CASE("E2M3 and E3M2 saturate whatever is asked, and have no NaN") {
+  for (const SixBits& six : six_bits) {
+    for (const float x : {after(six.values[31]), 1e30f, inf}) {
+      CHECK(code(x, saturating(six.format)) == 31);
+      CHECK(code(-x, special(six.format)) == 63);
+      CHECK(code(x, special(six.format, Rounding::up)) == 31);
+    }
+    const auto nan = [&](float x, Target t) {
+      return code(x, saturating(six.format, Rounding::nearest_even, t));
+    };
+    CHECK(nan(plus_nan, Target::cuda) == 31);
+    CHECK(nan(minus_nan, Target::cuda) == 31);
+    CHECK(nan(plus_nan, Target::ml_dtypes) == 32);
+    CHECK(nan(minus_nan, Target::ml_dtypes) == 0);
+    CHECK(nan(plus_nan, Target::torch) == six.torch_nan);
+    CHECK(nan(minus_nan, Target::torch) == (six.torch_nan | 32));
+    CHECK(nan(pattern(0x7FFFFFFF), Target::torch) == six.torch_large_nan);
+  }
+  const auto e2m3 = [](std::uint32_t x) {
+    return code(pattern(x), saturating(Format::e2m3, Rounding::nearest_even, Target::torch));
+  };
+  CHECK(e2m3(0x7F880000) == 8);
+  CHECK(e2m3(0x7F880001) == 9);
+}
+
 TEST_CASE("E4M3: largest, smallest, overflow, NaN") {
   CHECK(value(0x7E, Format::e4m3) == 448);
   CHECK(value(0x08, Format::e4m3) == 0x1p-6f);

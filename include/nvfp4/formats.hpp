@@ -10,6 +10,8 @@ namespace nvfp4 {
 
 enum class Format : std::uint8_t {
   e2m1,   ///< 4 bits in the low nibble: 0 .5 1 1.5 2 3 4 6 and their negatives; no Inf, no NaN
+  e2m3,   ///< 6 bits in the low ones, as OCP MX has them: max 7.5; no Inf, no NaN
+  e3m2,   ///< the same: max 28
   e4m3,   ///< E4M3FN: max 448, no Inf, NaN is 0x7F and 0xFF
   ue4m3,  ///< E4M3 as a block scale: bit 7 is zero when encoding (negatives give 0), ignored when decoding
   e5m2,   ///< IEEE-like: max 57344, Inf 0x7C, NaN 0x7D..0x7F
@@ -27,7 +29,7 @@ enum class Rounding : std::uint8_t { nearest_even, toward_zero, up, down, ties_a
 /// towards zero never does: as in IEEE 754, it stops there.
 enum class Overflow : std::uint8_t {
   saturate,  ///< the largest finite value of that sign
-  special,   ///< Inf where the format has one, else NaN, of that sign; E2M1 has neither and saturates
+  special,  ///< Inf where the format has one, else NaN, of that sign; E2M1, E2M3 and E3M2 have neither and saturate
 };
 
 /// Whose treatment of NaN is followed, and of zero and negatives in E8M0. All else is the same for all.
@@ -36,7 +38,7 @@ enum class Target : std::uint8_t {
   cuda,       ///< PTX cvt and the host code of cuda_fp4.h, cuda_fp8.h, cuda_fp16.h and cuda_bf16.h
   ml_dtypes,  ///< 0.6.0
   xla,        ///< jax 0.10.2 CPU: ml_dtypes but for E2M1's NaN
-  torch,      ///< PyTorch 2.15's scalar conversions; E2M1 is torchao 0.18's
+  torch,      ///< PyTorch 2.15's scalar conversions; E2M1, E2M3 and E3M2 are torchao 0.18's
 };
 
 /// All that fixes the code of an FP32 value.
@@ -52,7 +54,7 @@ struct Encoding {
 struct FormatInfo {
   Format format;
   std::string_view name;
-  int bits;  ///< width of a code: 4, 8, 16 or 32
+  int bits;  ///< width of a code: 4, 6, 8, 16 or 32
   int exponent_bits;
   int mantissa_bits;  ///< stored, without the hidden bit
   int bias;
@@ -62,6 +64,8 @@ struct FormatInfo {
 
 inline constexpr FormatInfo format_table[] = {
     {Format::e2m1, "e2m1", 4, 2, 1, 1, true, false, false, 6},
+    {Format::e2m3, "e2m3", 6, 2, 3, 1, true, false, false, 7.5},
+    {Format::e3m2, "e3m2", 6, 3, 2, 3, true, false, false, 28},
     {Format::e4m3, "e4m3", 8, 4, 3, 7, true, false, true, 448},
     {Format::ue4m3, "ue4m3", 8, 4, 3, 7, false, false, true, 448},
     {Format::e5m2, "e5m2", 8, 5, 2, 15, true, true, true, 57344},

@@ -9,6 +9,8 @@
 #include "device.hpp"
 #include "golden_gemm.hpp"
 #include "golden_linear.hpp"
+#include "golden_mma.hpp"
+#include "golden_probes.hpp"
 #include "junit.hpp"
 #include "number.hpp"
 #include "profile.hpp"
@@ -52,6 +54,21 @@ class ManifestReader {
     const std::string name = text("accumulate");
     if (const Accumulation* acc = find_accumulation(name)) return *acc;
     refuse("accumulate", "a model of nvfp4 gemm --list-models", name);
+  }
+  Instruction instruction() const {
+    InstructionFormats formats{.out_dtype = text("out_dtype")};
+    if (manifest_.contains("a_format")) formats.a = text("a_format"), formats.b = text("b_format");
+    try {
+      return cli::instruction(accumulation(), formats);
+    } catch (const std::exception& e) {
+      refuse("a_format, b_format, out_dtype", "those of an instruction", e.what());
+    }
+  }
+  std::vector<std::string> packs() const {
+    const Json packs = manifest_.value("packs", Json());
+    if (!packs.is_array() || !std::ranges::all_of(packs, &Json::is_string))
+      refuse("packs", "names of cases", packs.dump());
+    return packs.get<std::vector<std::string>>();
   }
   Recipe recipe() const {
     if (!manifest_.contains("recipe")) refuse("recipe", "a recipe", "none");
@@ -141,13 +158,15 @@ std::map<std::string, io::GoldenCase> results_by_case(const io::ArrayFile& file,
   return results;
 }
 
-/// Of a file whose cases are products or layers, not inputs and what was made of them.
+/// Of a file whose cases are instructions, products or layers, not inputs and what was made of them.
 std::optional<std::vector<Verdict>> check_products(const Options& o, const io::ArrayFile& file) {
   const ManifestReader manifest(file);
   const Kernels& kernels = kernels_of(o.device);
   if (manifest.is("linear")) return check_linear(file, manifest.recipe(), manifest.seed(), kernels);
   if (manifest.is("gemm"))
     return check_gemm(file, manifest.producer(o.profile), manifest.accumulation(), kernels);
+  if (manifest.is("mma")) return check_mma(file, manifest.instruction(), manifest.packs(), kernels);
+  if (manifest.is("probes")) return check_probes(file, kernels);
   return std::nullopt;
 }
 

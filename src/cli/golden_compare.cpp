@@ -22,12 +22,6 @@ std::uint32_t word_at(std::span<const std::byte> bytes, std::size_t i) {
   return word;
 }
 
-int differing_bytes(std::uint32_t a, std::uint32_t b) {
-  int count = 0;
-  for (std::uint32_t changed = a ^ b; changed; changed >>= 8) count += (changed & 0xFF) != 0;
-  return count;
-}
-
 /// Whether one nibble's difference is inert; counts it if so.
 bool is_inert(int expected, int actual, bool zero_scale, InertDifferences& inert) {
   if (zero_scale) return ++inert.codes_under_zero_scale, true;
@@ -36,6 +30,12 @@ bool is_inert(int expected, int actual, bool zero_scale, InertDifferences& inert
 }
 
 }  // namespace
+
+std::int64_t differing_bytes(std::uint64_t a, std::uint64_t b) {
+  std::int64_t count = 0;
+  for (std::uint64_t changed = a ^ b; changed; changed >>= 8) count += (changed & 0xFF) != 0;
+  return count;
+}
 
 ArrayDifference compare_bytes(std::span<const std::uint8_t> expected, std::span<const std::uint8_t> actual) {
   ArrayDifference difference;

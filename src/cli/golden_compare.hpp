@@ -22,6 +22,9 @@ struct ArrayDifference {
   std::optional<std::int64_t> first;  ///< index of the first element that differs
 };
 
+/// Of two codes.
+std::int64_t differing_bytes(std::uint64_t a, std::uint64_t b);
+
 ArrayDifference compare_bytes(std::span<const std::uint8_t> expected, std::span<const std::uint8_t> actual);
 
 /// E4M3 bytes. NaN has no sign here: 0x7F equals 0xFF, because an x86 default NaN is negative.

@@ -10,6 +10,9 @@
 #include "golden_file.hpp"
 #include "golden_gemm.hpp"
 #include "golden_linear.hpp"
+#include "golden_mma.hpp"
+#include "golden_probes.hpp"
+#include "mma_cases.hpp"
 #include "model_table.hpp"
 #include "number.hpp"
 #include "profile.hpp"
@@ -22,6 +25,7 @@ namespace {
 struct Options {
   std::string out, kind = "quantize", recipe = "nvidia", accumulate, input_dtype = "float32", device = "cpu";
   ProfileOptions profile;
+  InstructionFormats formats;
   std::vector<std::string> packs;
   bool force = false;
 };
@@ -33,8 +37,7 @@ struct GoldenFile {
   std::int64_t cases = 0;
 };
 
-std::vector<std::string> packs_of(const Options& o) {
-  const auto known = case_packs();
+std::vector<std::string> packs_of(const Options& o, std::span<const std::string_view> known) {
   for (const std::string& pack : o.packs)
     if (std::find(known.begin(), known.end(), pack) == known.end()) {
       std::string names;
@@ -121,10 +124,53 @@ Outcome make_linear(const Options& o) {
   return outcome;
 }
 
+const Accumulation& model_of(const Options& o, const Producer& producer) {
+  return o.accumulate.empty() ? default_accumulation(*producer.spec.dialect)
+                              : model_named(o.accumulate, "--accumulate");
+}
+
+/// Of the instruction that sums what the producer makes, or of the one that is named.
+Outcome make_mma(const Options& o) {
+  const Instruction x = instruction(model_of(o, profile(o.profile)), o.formats);
+  const std::vector<std::string> packs = packs_of(o, mma_packs());
+  GoldenFile file{.arrays = mma_arrays(x, packs, o.profile.seed, kernels_of(o.device))};
+  Json json{{"kind", o.kind}, {"accumulate", x.acc.name}, {"out_dtype", o.formats.out_dtype}};
+  if (x.acc.sum != Summation::fp64_fma) json["a_format"] = info(x.a).name, json["b_format"] = info(x.b).name;
+  json["packs"] = packs;
+  json["seed"] = o.profile.seed;
+  Json manifest = json;
+  manifest["evidence"] = x.acc.evidence;
+  manifest["provenance"] = {{"library_version", NVFP4_VERSION}, {"seed", o.profile.seed}};
+  write(o, file, manifest.dump());
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = json;
+  outcome.json.update({{"output", o.out}, {"cases", packs.size()}});
+  outcome.text = o.out + ": " + std::to_string(packs.size()) + " cases by " + std::string(x.acc.name) + "\n";
+  return outcome;
+}
+
+Outcome make_probes(const Options& o) {
+  GoldenFile file{.arrays = probe_arrays(kernels_of(o.device))};
+  const Json sets = describe_probes();
+  const Json manifest{{"kind", o.kind}, {"sets", sets}, {"provenance", {{"library_version", NVFP4_VERSION}}}};
+  write(o, file, manifest.dump());
+  Outcome outcome;
+  outcome.to_stdout = o.out == "-";
+  outcome.json = {{"output", o.out}, {"kind", o.kind}, {"cases", sets.size()}};
+  outcome.text = o.out + ":";
+  for (const auto& [name, set] : sets.items()) {
+    outcome.json["probes"][name] = set["probes"].size();
+    outcome.text += " " + name + " " + std::to_string(set["probes"].size()) + " probes, " +
+                    std::to_string(set["hypotheses"].size()) + " hypotheses;";
+  }
+  outcome.text.back() = '\n';
+  return outcome;
+}
+
 Outcome make_gemm(const Options& o) {
   const Producer producer = profile(o.profile);
-  const Accumulation& acc = o.accumulate.empty() ? default_accumulation(*producer.spec.dialect)
-                                                 : model_named(o.accumulate, "--accumulate");
+  const Accumulation& acc = model_of(o, producer);
   GoldenFile file{.arrays = gemm_cases(producer, acc, o.profile.seed, kernels_of(o.device))};
   const auto cases = std::ranges::count_if(
       file.arrays, [](const GoldenArray& array) { return array.info.name.ends_with("/d"); });
@@ -152,7 +198,7 @@ Outcome make_quantized(const Options& o) {
     throw UsageError("--kind rht: producer " + std::string(producer.name) + " transforms nothing");
   const Kernels& kernels = kernels_of(o.device);
   const Dtype dtype = dtype_named(o.input_dtype).value_or(Dtype::fp32);
-  const std::vector<std::string> packs = packs_of(o);
+  const std::vector<std::string> packs = packs_of(o, case_packs());
   GoldenFile file;
   for (const std::string& pack : packs)
     for (const Case& c : make_cases(pack, dtype, o.profile.seed))
@@ -176,8 +222,10 @@ Outcome make_quantized(const Options& o) {
 Outcome run(const Options& o) {
   if (o.kind == "linear") return make_linear(o);
   if (o.kind == "gemm") return make_gemm(o);
+  if (o.kind == "mma") return make_mma(o);
+  if (o.kind == "probes") return make_probes(o);
   if (o.kind == "quantize" || o.kind == "rht") return make_quantized(o);
-  throw UsageError("--kind " + o.kind + ": expected quantize, rht, gemm or linear; no other is built");
+  throw UsageError("--kind " + o.kind + ": expected quantize, rht, gemm, linear, mma or probes");
 }
 
 }  // namespace
@@ -188,15 +236,19 @@ Run declare_golden_make(CLI::App& app) {
   declare_profile(app, o->profile);
   app.add_option(
          "--kind", o->kind,
-         "quantize|rht|gemm|linear: rht adds what the transform made; gemm has products, by --accumulate; "
-         "linear has layers, by --recipe")
+         "quantize|rht|gemm|linear|mma|probes: rht adds what the transform made; gemm has products and mma "
+         "single instructions, by --accumulate; linear has layers, by --recipe; probes what tells "
+         "hypotheses about Blackwell's FP4 instructions apart")
       ->capture_default_str();
   app.add_option("--recipe", o->recipe, "of --kind linear: FILE.json, or one of " + recipe_names())
       ->capture_default_str();
   app.add_option("--accumulate", o->accumulate,
-                 "of --kind gemm, else the dialect's own: a name of nvfp4 gemm --list-models")
+                 "of --kind gemm and mma, else the dialect's own: a name of nvfp4 gemm --list-models")
       ->type_name("NAME");
-  app.add_option("--pack", o->packs, "case packs, all without it: ties, zeros, witnesses, ...")
+  declare_instruction_formats(app, o->formats);
+  app.add_option(
+         "--pack", o->packs,
+         "case packs, all without it: ties, zeros, witnesses, ...; of --kind mma cancelled, large_c, ...")
       ->delimiter(',');
   app.add_option("--input-dtype", o->input_dtype, "float32|bf16|float16: of the inputs")
       ->capture_default_str();

@@ -7,6 +7,7 @@
 
 #include "command.hpp"
 #include "device.hpp"
+#include "instruction.hpp"
 #include "mma_file.hpp"
 #include "model_table.hpp"
 #include "number.hpp"
@@ -16,34 +17,10 @@ namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string file, model, select, a_format, b_format, out_dtype = "fp32", output, device = "cpu";
+  std::string file, model, select, output, device = "cpu";
+  InstructionFormats formats;
   bool force = false;
 };
-
-Accumulation model_of(const Options& o) {
-  const Accumulation& acc = model_named(o.model, "--model");
-  const std::optional<Dtype> dtype = dtype_named(o.out_dtype);
-  if (dtype == Dtype::fp16) return fp16_accumulator(acc);
-  if (dtype != Dtype::fp32) throw UsageError("--out-dtype " + o.out_dtype + ": expected fp32 or fp16");
-  return acc;
-}
-
-/// The element format: the model's only one, or the one that is named.
-Format element_format(const Accumulation& acc, const std::string& named, const std::string& option) {
-  if (acc.sum == Summation::fp64_fma) return Format::e2m1;  // has no formats: elements are FP64
-  if (named.empty() && acc.elements.size() == 1) return acc.elements[0];
-  std::string choice;
-  for (const FormatInfo& f : formats()) {
-    const bool is_element = f.format != Format::ue4m3 && f.format != Format::e8m0;
-    if (!is_element ||
-        (!acc.elements.empty() && std::ranges::find(acc.elements, f.format) == acc.elements.end()))
-      continue;
-    if (f.name == named) return f.format;
-    choice += (choice.empty() ? "" : ", ") + std::string(f.name);
-  }
-  throw UsageError(option + (named.empty() ? "" : " " + named) + ": expected " + choice +
-                   ", the elements that " + std::string(acc.name) + " takes");
-}
 
 /// Where two results part first; the outputs of a tile lie together, of a step before those of the next.
 struct Comparison {
@@ -94,17 +71,9 @@ void compare(Comparison& found, const MmaFile& x, const Accumulation& acc,
 
 void write_results(const Options& o, const MmaFile& x, const Accumulation& acc,
                    const std::vector<std::uint64_t>& d) {
-  const int bits = code_bits(acc);
-  const auto type = bits == 64   ? io::ElementType::u64
-                    : bits == 32 ? io::ElementType::u32
-                                 : io::ElementType::u16;
-  std::vector<std::byte> bytes;
-  for (const std::uint64_t code : d) {
-    const auto code_bytes = std::as_bytes(std::span(&code, 1));  // little-endian, as the files are
-    bytes.insert(bytes.end(), code_bytes.begin(), code_bytes.begin() + bits / 8);
-  }
-  const io::ArrayView array{{"D", type, x.shape}, bytes};
-  io::write_arrays(o.output, {&array, 1}, o.force ? io::Overwrite::yes : io::Overwrite::no);
+  const GoldenArray array = code_array("D", d, code_bits(acc), x.shape);
+  const io::ArrayView view{array.info, array.bytes};
+  io::write_arrays(o.output, {&view, 1}, o.force ? io::Overwrite::yes : io::Overwrite::no);
 }
 
 Outcome report(const Options& o, const Accumulation& acc, const Comparison& found, bool compared) {
@@ -126,10 +95,8 @@ Outcome report(const Options& o, const Accumulation& acc, const Comparison& foun
 }
 
 Outcome run(const Options& o) {
-  const Accumulation acc = model_of(o);
   const Kernels& kernels = kernels_of(o.device);
-  const Format a = element_format(acc, o.a_format, "--a-format"),
-               b = element_format(acc, o.b_format, "--b-format");
+  const auto [acc, a, b] = instruction(model_named(o.model, "--model"), o.formats);
   const auto file = io::open_arrays(o.file);
   const MmaFile x = read_mma(*file, o.select, acc, a, b);
   const bool compared = x.d || x.d_steps;
@@ -157,11 +124,7 @@ Run declare_mma(CLI::App& app) {
       ->required();
   app.add_option("--model", o->model, model_names())->required()->type_name("NAME");
   app.add_option("--select", o->select, "take the arrays PREFIX.a, PREFIX.b, ...")->type_name("PREFIX");
-  app.add_option("--a-format", o->a_format, "e2m1|e4m3|e5m2|fp16|bf16|tf32, where the model leaves a choice")
-      ->type_name("NAME");
-  app.add_option("--b-format", o->b_format, "the same of B")->type_name("NAME");
-  app.add_option("--out-dtype", o->out_dtype, "fp32|fp16: the accumulator, of C and D")
-      ->capture_default_str();
+  declare_instruction_formats(app, o->formats);
   app.add_option("-o,--output", o->output, "write D there, .npz or .safetensors, or - for stdout (.npz)");
   app.add_flag("--force", o->force, "replace an existing output");
   declare_device(app, o->device);

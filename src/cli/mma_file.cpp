@@ -34,8 +34,6 @@ class Arrays {
   std::string prefix_;
 };
 
-int bits_of(Format format) { return info(format).bits == 4 ? 8 : info(format).bits; }
-
 std::vector<std::uint64_t> codes_of(const io::Array& array, int bits) {
   if (io::info(array.info.type).bits != bits)
     array.refuse("codes of " + std::to_string(bits) + " bits", io::info(array.info.type).numpy);
@@ -46,10 +44,13 @@ std::vector<std::uint64_t> codes_of(const io::Array& array, int bits) {
 }
 
 std::vector<std::uint64_t> elements_of(const io::Array& array, Format format, const Accumulation& acc) {
-  if (acc.sum == Summation::fp64_fma) return codes_of(array, 64);
-  auto codes = codes_of(array, bits_of(format));
-  if (format == Format::e2m1 && std::ranges::any_of(codes, [](std::uint64_t c) { return c > 15; }))
-    array.refuse("e2m1 codes 0 to 15, one an element, not packed", "a larger one");
+  auto codes = codes_of(array, element_bits(format, acc));
+  if (acc.sum == Summation::fp64_fma) return codes;
+  const std::uint64_t last = (std::uint64_t{1} << info(format).bits) - 1;
+  if (std::ranges::any_of(codes, [last](std::uint64_t c) { return c > last; }))
+    array.refuse(std::string(info(format).name) + " codes 0 to " + std::to_string(last) +
+                     ", one an element, not packed",
+                 "a larger one");
   return codes;
 }
 
@@ -114,6 +115,24 @@ void read_results(MmaFile& x, const Arrays& arrays, const Accumulation& acc) {
 }
 
 }  // namespace
+
+GoldenArray code_array(std::string name, std::span<const std::uint64_t> codes, int bits,
+                       std::vector<std::int64_t> shape) {
+  const auto type = bits == 64   ? io::ElementType::u64
+                    : bits == 32 ? io::ElementType::u32
+                    : bits == 16 ? io::ElementType::u16
+                                 : io::ElementType::u8;
+  GoldenArray array{{std::move(name), type, std::move(shape)}, {}};
+  for (const std::uint64_t code : codes) {
+    const auto bytes = std::as_bytes(std::span(&code, 1));  // little-endian, as the files are
+    array.bytes.insert(array.bytes.end(), bytes.begin(), bytes.begin() + bits / 8);
+  }
+  return array;
+}
+
+int element_bits(Format format, const Accumulation& acc) {
+  return acc.sum == Summation::fp64_fma ? 64 : std::max(info(format).bits, 8);
+}
 
 int code_bits(const Accumulation& acc) {
   return acc.sum == Summation::fp64_fma ? 64 : acc.out == Conversion::rne_fp16 ? 16 : 32;

@@ -7,6 +7,8 @@
 #include <nvfp4/io.hpp>
 #include <nvfp4/mma.hpp>
 
+#include "golden_file.hpp"
+
 namespace nvfp4::cli {
 
 /// What a file holds of an instruction model's operands and results; codes, one an element.
@@ -30,7 +32,12 @@ struct MmaFile {
 /// C_f16 and D_f16, others D_f32, where the file has them. Throws io::FileError and UsageError.
 MmaFile read_mma(const io::ArrayFile&, const std::string& prefix, const Accumulation&, Format a, Format b);
 
-/// Width of an accumulator's codes in bits.
+/// Width of an accumulator's codes in bits, and of an element's as a file holds them.
 int code_bits(const Accumulation&);
+int element_bits(Format, const Accumulation&);
+
+/// Codes of 8, 16, 32 or 64 bits as such a file has them.
+GoldenArray code_array(std::string name, std::span<const std::uint64_t> codes, int bits,
+                       std::vector<std::int64_t> shape);
 
 }  // namespace nvfp4::cli
