@@ -58,7 +58,7 @@ double above(double x) { return std::nextafter(x, infinite); }
 
 /// The interval of a * b, b one number; exact where binary64 has it.
 Interval times(const Interval& a, double b) {
-  const auto [low, high] = std::minmax(a.low * b, a.high * b);
+  const auto [low, high] = std::minmax({a.low * b, a.high * b});
   const bool exact = std::fma(a.low, b, -(a.low * b)) == 0 && std::fma(a.high, b, -(a.high * b)) == 0;
   return exact ? Interval{low, high} : Interval{below(low), above(high)};
 }
@@ -77,9 +77,13 @@ Carried added(const Carried& x, const Carried& y) {
   return rounded({plus(x.exact, y.exact), up(x.error + y.error)});
 }
 
-/// The products of a range of k, and their sum.
-Carried accumulated(const BoundRow& a, const BoundRow& b, std::size_t first, std::size_t last,
-                    const Accumulation& acc, std::vector<double>& scratch) {
+/// The products of a range of k; they live in `scratch`.
+struct Range {
+  std::span<const double> p;
+  Products all;
+};
+Range multiplied(const BoundRow& a, const BoundRow& b, std::size_t first, std::size_t last,
+                 std::vector<double>& scratch) {
   const std::size_t n = last - first;
   scratch.resize(2 * n);
   const std::span<double> p(scratch.data(), n), alignments(scratch.data() + n, n);
@@ -87,7 +91,7 @@ Carried accumulated(const BoundRow& a, const BoundRow& b, std::size_t first, std
     p[k] = a.values[first + k] * b.values[first + k];
     alignments[k] = a.alignments[first + k] * b.alignments[first + k];
   }
-  return {exact_sum(p), accumulation_bound(acc, products(p, alignments)).worst};
+  return {p, products(p, alignments)};
 }
 
 /// As gemm(): the accumulators of the ranges of K, then the scales, bias and beta * C.
@@ -99,7 +103,8 @@ Carried output(const BoundRow& a, const BoundRow& b, std::int64_t i, std::int64_
   for (std::size_t range = 0; range <= spec.cuts.size(); ++range) {
     const std::size_t last =
         range < spec.cuts.size() ? static_cast<std::size_t>(spec.cuts[range]) : a.values.size();
-    const Carried part = accumulated(a, b, first, last, acc, scratch);
+    const Range r = multiplied(a, b, first, last, scratch);
+    const Carried part{exact_sum(r.p), accumulation_bound(acc, r.all).worst};
     y = range ? added(y, part) : part;
     first = last;
   }
@@ -130,6 +135,19 @@ void require_finite(double x, const char* what) {
                                 " that is not");
 }
 
+/// What quantization may have changed under each scale byte, over the tensor scale of this row.
+std::vector<double> errors_of_scales(const BlockScaledTensor& t, std::int64_t row,
+                                     std::span<const float> scales) {
+  const double unit = tensor_scale(t, row);
+  require_finite(unit, "tensor scale");
+  std::vector<double> errors(scales.size());
+  for (std::size_t byte = 0; byte < scales.size() && unit > 0; ++byte) {
+    const double amax = up(largest_amax(t.spec, static_cast<std::uint8_t>(byte), t.dtype) * unit);
+    errors[byte] = up(element_bound(t.spec, amax, scales[byte] * unit, t.dtype).worst / unit);
+  }
+  return errors;
+}
+
 }  // namespace
 
 double tensor_scale(const BlockScaledTensor& t, std::int64_t row) {
@@ -147,38 +165,42 @@ std::vector<BoundRow> bound_rows(const BlockScaledTensor& t, const Accumulation&
   const Dialect& d = *t.spec.dialect;
   const std::vector<float> elements = values_of(d.element), scales = values_of(d.scale);
   const auto cols = static_cast<std::size_t>(t.cols);
-  std::vector<BoundRow> rows(
-      static_cast<std::size_t>(t.rows),
-      {std::vector<double>(cols), std::vector<double>(cols), std::vector<double>(cols)});
+  const std::vector<double> zeros(cols);
+  std::vector<BoundRow> rows(static_cast<std::size_t>(t.rows), {zeros, zeros, zeros});
   for (std::int64_t i = 0; i < t.rows; ++i) {
     BoundRow& row = rows[static_cast<std::size_t>(i)];
-    const double unit = tensor_scale(t, i);
-    require_finite(unit, "tensor scale");
-    for (std::int64_t k = 0; k < t.cols; ++k) {
-      const auto at = static_cast<std::size_t>(k);
+    const std::vector<double> errors = errors_of_scales(t, i, scales);
+    for (std::size_t k = 0; k < cols; ++k) {
+      const auto col = static_cast<std::int64_t>(k);
       const std::uint8_t byte =
-          t.scales[static_cast<std::size_t>(i * t.blocks_per_row() + k / t.spec.block.cols)];
-      const double element = elements[element_code(t, i, k)], scale = scales[byte];
+          t.scales[static_cast<std::size_t>(i * t.blocks_per_row() + col / t.spec.block.cols)];
+      const double element = elements[element_code(t, i, col)], scale = scales[byte];
       require_finite(element * scale, "value");
-      row.values[at] = element * scale;
-      row.alignments[at] =
-          alignment_of(scale, d.scale) * (acc.align == Align::group ? 1 : alignment_of(element, d.element));
-      const double amax = largest_amax(t.spec, byte, t.dtype);
-      row.errors[at] =
-          unit == 0 ? 0 : element_bound(t.spec, up(amax * unit), scale * unit, t.dtype).worst / unit;
+      row.values[k] = element * scale;
+      row.alignments[k] = alignment_of(scale, d.scale);
+      if (acc.align == Align::product) row.alignments[k] *= alignment_of(element, d.element);
+      row.errors[k] = errors[byte];
     }
   }
   return rows;
 }
 
-double quantization_bound(std::span<const double> a, std::span<const double> a_errors,
-                          std::span<const double> b, std::span<const double> b_errors) {
-  double sum = 0;
+ErrorBound quantization_bound(std::span<const double> a, std::span<const double> a_errors,
+                              std::span<const double> b, std::span<const double> b_errors) {
+  ErrorBound sum;
   for (std::size_t k = 0; k < a.size(); ++k) {
     const double ea = a_errors[k], eb = b_errors[k];
-    sum = up(sum + up(up(up(std::abs(a[k]) + ea) * eb) + up(ea * std::abs(b[k]))));
+    const double each = up(up(up(std::abs(a[k]) + ea) * eb) + up(ea * std::abs(b[k])));
+    sum.worst = up(sum.worst + each);
+    sum.square = up(sum.square + up(each * each));
   }
   return sum;
+}
+
+ProductBound product_bound(const BoundRow& a, const BoundRow& b, const Accumulation& acc) {
+  std::vector<double> scratch;
+  return {quantization_bound(a.values, a.errors, b.values, b.errors),
+          accumulation_bound(acc, multiplied(a, b, 0, a.values.size(), scratch).all)};
 }
 
 ProductBound product_bound(const QuantizeSpec& a, float a_amax, const QuantizeSpec& b, float b_amax,

@@ -100,9 +100,9 @@ double relative_error(const FormatInfo& f, const Reach& reach, bool stochastic) 
 }
 
 /// Over every target of the dialect, with ends as far as its roundings may move them.
-double relative_error(const QuantizeSpec& spec) {
+double relative_error(const QuantizeSpec& spec, Dtype dtype) {
   const Dialect& d = *spec.dialect;
-  const double delta = slack(d, Dtype::fp32);
+  const double delta = slack(d, dtype);
   double worst = 0;
   for (const double target : targets(d)) {
     const Reach r = reach_of(d, target);
@@ -112,9 +112,9 @@ double relative_error(const QuantizeSpec& spec) {
   return up(up(worst * (1 + delta)) + delta);
 }
 
-double least_reach(const Dialect& d) {
+double least_reach(const Dialect& d, Dtype dtype) {
   const auto each = targets(d);
-  return std::min(reach_of(d, each[0]).least, reach_of(d, each[1]).least) * (1 - 2 * slack(d, Dtype::fp32));
+  return std::min(reach_of(d, each[0]).least, reach_of(d, each[1]).least) * (1 - 2 * slack(d, dtype));
 }
 
 /// The tensor scale that the dialect gives to this amax.
@@ -163,9 +163,9 @@ double largest_amax(const QuantizeSpec& spec, std::uint8_t scale, Dtype dtype) {
   return up(3 * (value + next_scale(code, value)) * (1 + delta));
 }
 
-TensorBound tensor_bound(const QuantizeSpec& spec, float amax) {
+TensorBound tensor_bound(const QuantizeSpec& spec, float amax, Dtype dtype) {
   const Dialect& d = *spec.dialect;
-  TensorBound b{.relative = relative_error(spec), .unit = unit_of(spec, amax)};
+  TensorBound b{.relative = relative_error(spec, dtype), .unit = unit_of(spec, amax)};
   if (amax == 0 || b.unit == 0) return b;
   const double reach = up(amax / b.unit);
   const int codes = d.scale == Format::e8m0 ? 0xFF : 0x7F;
@@ -173,9 +173,10 @@ TensorBound tensor_bound(const QuantizeSpec& spec, float amax) {
     const auto byte = static_cast<std::uint8_t>(code);
     const double scale = decoded(byte, d.scale);
     // Blocks of this tensor have no larger scale; the smallest normal one may be a dialect's least.
-    if (scale * least_reach(d) > reach && code > 8) break;
+    if (scale * least_reach(d, dtype) > reach && code > 8) break;
     b.scale = scale;
-    widen(b.element, element_bound(spec, std::min(reach, largest_amax(spec, byte)) * b.unit, scale * b.unit));
+    widen(b.element, element_bound(spec, std::min(reach, largest_amax(spec, byte, dtype)) * b.unit,
+                                   scale * b.unit, dtype));
   }
   b.value = std::min(info(d.element).max * b.scale, up(reach + up(b.element.worst / b.unit)));
   return b;

@@ -23,9 +23,8 @@ struct ErrorBound {
 struct Products {
   std::int64_t count = 0;
   double magnitude = 0;  ///< the sum of |p|
-  double alignment =
-      0;  ///< the largest 2^e, e an exponent by which Accumulation::align aligns a p that is not zero
-  double quantum = 0;  ///< a power of two of which every p is a multiple; 0: none is known
+  double alignment = 0;  ///< the largest 2^e, e an exponent by which the accumulation aligns one
+  double quantum = 0;    ///< a power of two of which every p is a multiple; 0: none is known
 };
 
 /// Of exact products. Without `alignments` (a 2^e for each) e = floor(log2 |p|), which no product of two normal
@@ -69,14 +68,13 @@ double largest_amax(const QuantizeSpec&, std::uint8_t scale, Dtype dtype = Dtype
 
 /// What holds of any tensor of this amax before it is quantized.
 struct TensorBound {
-  double relative =
-      0;  ///< the largest worst / amax of a block whose scale is a normal number below saturation
+  double relative = 0;     ///< the largest worst / amax of a block whose scale is a normal number below 448
   ElementBound element{};  ///< of any element
   double unit = 1;         ///< the tensor scale, by which values are multiples of
   double value = 0;        ///< the largest |element * block scale|
   double scale = 0;        ///< the largest block scale
 };
-TensorBound tensor_bound(const QuantizeSpec&, float amax);
+TensorBound tensor_bound(const QuantizeSpec&, float amax, Dtype dtype = Dtype::fp32);
 
 /// A row of a quantized operand, in units of its tensor scale.
 struct BoundRow {
@@ -90,14 +88,20 @@ std::vector<BoundRow> bound_rows(const BlockScaledTensor&, const Accumulation&);
 /// What the second-level scale of row i multiplies by.
 double tensor_scale(const BlockScaledTensor&, std::int64_t row);
 
-/// |sum a b - sum of the quantized values' products|: |a| E_b + E_a |b| + E_a E_b, with quantized (or true) |a|, |b|.
-double quantization_bound(std::span<const double> a, std::span<const double> a_errors,
-                          std::span<const double> b, std::span<const double> b_errors);
+/// |sum a b - sum of the quantized values' products|: the sum of |a| E_b + E_a |b| + E_a E_b, of quantized or of
+/// true |a| and |b|. As in ErrorBound it is centred.
+ErrorBound quantization_bound(std::span<const double> a, std::span<const double> a_errors,
+                              std::span<const double> b, std::span<const double> b_errors);
 
-/// The bound of a product of K elements before anything is known but amaxes, in the units of its inputs.
+/// Of an output: what quantization and what accumulation, in any order of k, change.
 struct ProductBound {
   ErrorBound quantization{}, accumulation{};
 };
+
+/// From given scales, in units of both tensor scales.
+ProductBound product_bound(const BoundRow& a, const BoundRow& b, const Accumulation&);
+
+/// Of K elements before anything is known but amaxes, in the units of FP32 inputs.
 ProductBound product_bound(const QuantizeSpec& a, float a_amax, const QuantizeSpec& b, float b_amax,
                            std::int64_t k, const Accumulation&);
 
