@@ -33,24 +33,6 @@ std::vector<float> factors(const BlockScaledTensor& t, const BlockScaledTensor& 
   return each;
 }
 
-void validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
-  const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
-  std::int64_t before = 0;
-  for (const std::int64_t cut : spec.cuts) {
-    if (cut <= before || cut >= a.cols || cut % a.spec.block.cols)
-      fail("K is cut at ascending multiples of a block's columns, inside K: not at " + std::to_string(cut));
-    before = cut;
-  }
-  if (!spec.bias.empty() && static_cast<std::int64_t>(spec.bias.size()) != b.rows)
-    fail("expected a bias for each of " + std::to_string(b.rows) + " columns, found " +
-         std::to_string(spec.bias.size()));
-  if (spec.c.bytes.empty()) return;
-  if (spec.c.dtype != Dtype::fp32 || spec.c.rows != a.rows || spec.c.cols != b.rows)
-    fail("expected C " + std::to_string(a.rows) + " x " + std::to_string(b.rows) + " in fp32, found " +
-         std::to_string(spec.c.rows) + " x " + std::to_string(spec.c.cols) + " in " +
-         std::string(name(spec.c.dtype)));
-}
-
 /// `count` bytes of each row from `first` on.
 std::vector<std::uint8_t> part(const std::vector<std::uint8_t>& bytes, std::int64_t rows, std::int64_t first,
                                std::int64_t count) {
@@ -87,6 +69,24 @@ Matrix accumulate(const BlockScaledTensor& a, const BlockScaledTensor& b, const 
 }
 
 }  // namespace
+
+void validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
+  const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
+  std::int64_t before = 0;
+  for (const std::int64_t cut : spec.cuts) {
+    if (cut <= before || cut >= a.cols || cut % a.spec.block.cols)
+      fail("K is cut at ascending multiples of a block's columns, inside K: not at " + std::to_string(cut));
+    before = cut;
+  }
+  if (!spec.bias.empty() && static_cast<std::int64_t>(spec.bias.size()) != b.rows)
+    fail("expected a bias for each of " + std::to_string(b.rows) + " columns, found " +
+         std::to_string(spec.bias.size()));
+  if (spec.c.bytes.empty()) return;
+  if (spec.c.dtype != Dtype::fp32 || spec.c.rows != a.rows || spec.c.cols != b.rows)
+    fail("expected C " + std::to_string(a.rows) + " x " + std::to_string(b.rows) + " in fp32, found " +
+         std::to_string(spec.c.rows) + " x " + std::to_string(spec.c.cols) + " in " +
+         std::string(name(spec.c.dtype)));
+}
 
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b) {
   const cpu::FloatEnvironment fenced;

@@ -140,6 +140,7 @@ std::vector<double> errors_of_scales(const BlockScaledTensor& t, std::int64_t ro
                                      std::span<const float> scales) {
   const double unit = tensor_scale(t, row);
   require_finite(unit, "tensor scale");
+  if (unit > 0 && unit < cpu::least_unit) return std::vector<double>(scales.size(), infinite);
   std::vector<double> errors(scales.size());
   for (std::size_t byte = 0; byte < scales.size() && unit > 0; ++byte) {
     const double amax = up(largest_amax(t.spec, static_cast<std::uint8_t>(byte), t.dtype) * unit);
@@ -230,6 +231,7 @@ ProductBound product_bound(const QuantizeSpec& a, float a_amax, const QuantizeSp
 std::vector<OutputError> output_errors(const BlockScaledTensor& a, const BlockScaledTensor& b,
                                        const Accumulation& acc, const GemmSpec& spec, const Matrix& d) {
   validate(acc, a, b);
+  validate(spec, a, b);
   if (d.rows != a.rows || d.cols != b.rows)
     throw std::invalid_argument("expected D " + std::to_string(a.rows) + " x " + std::to_string(b.rows) +
                                 ", found " + std::to_string(d.rows) + " x " + std::to_string(d.cols));

@@ -12,7 +12,7 @@
 namespace nvfp4 {
 namespace {
 
-using cpu::infinite, cpu::up;
+using cpu::infinite, cpu::least_unit, cpu::up;
 
 bool through_bf16(const Dialect& d) {
   return d.name == "te_fast_math" || (d.name.starts_with("fouroversix") && !d.stochastic);
@@ -158,7 +158,8 @@ double largest_amax(const QuantizeSpec& spec, std::uint8_t scale, Dtype dtype) {
     return scale == 0xFF ? infinite : up(decoded(scale, d.scale) * e8m0_reach(d) * (1 + delta));
   const auto code = static_cast<std::uint8_t>(scale & 0x7F);
   const double value = decoded(code, Format::ue4m3);
-  if (code == 0x7F || (code == 0x7E && d.global_is == GlobalIs::none)) return infinite;
+  const bool may_saturate = d.global_is == GlobalIs::none || spec.amax;
+  if (code == 0x7F || (code == 0x7E && may_saturate)) return infinite;
   if (rounds_scales_up(d) || code == 0x7E) return up(6 * value * (1 + delta));
   return up(3 * (value + next_scale(code, value)) * (1 + delta));
 }
@@ -167,6 +168,7 @@ TensorBound tensor_bound(const QuantizeSpec& spec, float amax, Dtype dtype) {
   const Dialect& d = *spec.dialect;
   TensorBound b{.relative = relative_error(spec, dtype), .unit = unit_of(spec, amax)};
   if (amax == 0 || b.unit == 0) return b;
+  if (b.unit < least_unit) b.element = {infinite, infinite, infinite};
   const double reach = up(amax / b.unit);
   const int codes = d.scale == Format::e8m0 ? 0xFF : 0x7F;
   for (int code = 0; code < codes; ++code) {

@@ -8,6 +8,9 @@ namespace nvfp4::cpu {
 
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
+/// Tensor scales below this may have met the clamps and underflows of a dialect's FP32 operations: nothing is known.
+constexpr double least_unit = 0x1p-100;
+
 /// The number above x > 0; 0 stays, as sums and products of zeros are exact.
 inline double up(double x) { return x > 0 ? std::nextafter(x, infinite) : x; }
 

@@ -134,6 +134,30 @@ TEST_CASE("quantization bound: holds in every dialect, block shape and input typ
       }
 }
 
+TEST_CASE("quantization bound: a saturated scale says nothing where no amax covers the tensor") {
+  QuantizeSpec covered, own, single = default_spec(*find_dialect("torchao_single_level"));
+  own.amax = 1;
+  CHECK(std::isfinite(largest_amax(covered, 0x7E)));
+  CHECK(std::isfinite(largest_amax(own, 0x7D)));
+  CHECK(std::isinf(largest_amax(own, 0x7E)));
+  CHECK(std::isinf(largest_amax(single, 0x7E)));
+  CHECK(std::isinf(largest_amax(covered, 0x7F)));
+  CHECK(std::isinf(element_bound(single, largest_amax(single, 0x7E), 448).worst));
+  CHECK(std::isinf(tensor_bound(covered, 0x1p-130f).element.worst));
+}
+
+TEST_CASE("quantization bound: without saturation it would be violated") {
+  const QuantizeSpec spec = default_spec(*find_dialect("mxfp4_floor"));
+  const Matrix x = scattered::matrix(16, 64, Dtype::fp32, {.least = 120, .exponents = 3});
+  const BlockScaledTensor t = cpu_kernels().quantize(x.view(), spec, {});
+  std::int64_t beyond = 0;
+  for (std::int64_t i = 0; i < x.rows * x.cols; ++i) {
+    const Element e = element(x.view(), t, i / x.cols, i % x.cols);
+    beyond += e.error() > element_bound(spec, 6 * e.scale, e.scale).worst;
+  }
+  CHECK(beyond > 0);
+}
+
 namespace {
 
 /// The largest error over the block's amax that a search finds: blocks of every significand of amax, whose other

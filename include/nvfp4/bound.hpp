@@ -54,7 +54,7 @@ bool within_any_order(float value, std::span<const double> p, const Accumulation
                       std::span<const double> alignments = {});
 
 /// |x - element * scale| for each |x| <= amax of a block whose stored scale decodes to `scale`, the tensor scale
-/// included. Stochastic where spec.stochastic is set. `dtype` is the input's.
+/// included and not below 2^-100. Stochastic where spec.stochastic is set. `dtype` is the input's.
 struct ElementBound {
   double worst = 0;
   double bias = 0;             ///< of the mean over random bits; 0 for RNE, by the model of ErrorBound
@@ -62,14 +62,14 @@ struct ElementBound {
 };
 ElementBound element_bound(const QuantizeSpec&, double amax, double scale, Dtype dtype = Dtype::fp32);
 
-/// The largest block amax, over the tensor scale, to which the dialect gives this scale byte: the tensor's amax
-/// covers the tensor. Infinite for a NaN, and for 448 without a second level.
+/// The largest block amax, over the tensor scale, to which the dialect gives this scale byte. Infinite for a NaN, and
+/// for 448 where the tensor scale need not cover the tensor: with a single level, or an amax of the caller's.
 double largest_amax(const QuantizeSpec&, std::uint8_t scale, Dtype dtype = Dtype::fp32);
 
 /// What holds of any tensor of this amax before it is quantized.
 struct TensorBound {
   double relative = 0;     ///< the largest worst / amax of a block whose scale is a normal number below 448
-  ElementBound element{};  ///< of any element
+  ElementBound element{};  ///< of any element; infinite under a tensor scale below 2^-100
   double unit = 1;         ///< the tensor scale, by which values are multiples of
   double value = 0;        ///< the largest |element * block scale|
   double scale = 0;        ///< the largest block scale
@@ -80,7 +80,7 @@ TensorBound tensor_bound(const QuantizeSpec&, float amax, Dtype dtype = Dtype::f
 struct BoundRow {
   std::vector<double> values;      ///< element * block scale, exact
   std::vector<double> alignments;  ///< powers of two: the product of two is a product's in Products
-  std::vector<double> errors;      ///< what quantization may have changed, from the scales alone
+  std::vector<double> errors;      ///< what quantization may have changed, from the scales alone, or infinity
 };
 /// Throws std::invalid_argument for a value or tensor scale that is not finite.
 std::vector<BoundRow> bound_rows(const BlockScaledTensor&, const Accumulation&);
