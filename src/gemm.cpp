@@ -1,4 +1,4 @@
-#include <nvfp4/gemm.hpp>
+#include "gemm.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -70,7 +70,7 @@ Matrix accumulate(const BlockScaledTensor& a, const BlockScaledTensor& b, const 
 
 }  // namespace
 
-void validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
+void cpu::validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
   const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
   std::int64_t before = 0;
   for (const std::int64_t cut : spec.cuts) {
@@ -115,7 +115,7 @@ const Accumulation& default_accumulation(const Dialect& d) {
 Matrix gemm(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
             const GemmSpec& spec, const Kernels& kernels) {
   validate(acc, a, b);
-  validate(spec, a, b);
+  cpu::validate(spec, a, b);
   Matrix y = kernels.scale_output(accumulate(a, b, acc, spec.cuts, kernels), spec.scaling);
   if (!spec.bias.empty()) y = kernels.add_output(std::move(y), 1, {spec.bias.data(), 1, b.rows});
   if (!spec.c.bytes.empty()) y = kernels.add_output(std::move(y), spec.beta, spec.c.view());

@@ -8,6 +8,7 @@
 #include <nvfp4/kernels.hpp>
 
 #include "float_environment.hpp"
+#include "gemm.hpp"
 #include "upward.hpp"
 
 /// docs/bounds.md 4: products of whole tensors.
@@ -231,7 +232,7 @@ ProductBound product_bound(const QuantizeSpec& a, float a_amax, const QuantizeSp
 std::vector<OutputError> output_errors(const BlockScaledTensor& a, const BlockScaledTensor& b,
                                        const Accumulation& acc, const GemmSpec& spec, const Matrix& d) {
   validate(acc, a, b);
-  validate(spec, a, b);
+  cpu::validate(spec, a, b);
   if (d.rows != a.rows || d.cols != b.rows)
     throw std::invalid_argument("expected D " + std::to_string(a.rows) + " x " + std::to_string(b.rows) +
                                 ", found " + std::to_string(d.rows) + " x " + std::to_string(d.cols));

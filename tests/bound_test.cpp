@@ -6,6 +6,7 @@
 #include <functional>
 #include <random>
 
+#include <nvfp4/bound.hpp>
 #include <nvfp4/nvfp4.hpp>
 
 #include "tests/adversary.hpp"

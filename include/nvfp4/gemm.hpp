@@ -47,9 +47,6 @@ std::vector<std::int64_t> split_k(const BlockScaledTensor& a, const Accumulation
 /// sm100_mxfp4 and for FP8 elements sm100_mxf8f6f4.
 const Accumulation& default_accumulation(const Dialect&);
 
-/// Throws std::invalid_argument where bias, C or cuts do not fit the operands.
-void validate(const GemmSpec&, const BlockScaledTensor& a, const BlockScaledTensor& b);
-
 /// M x N in FP32, of a (M x K) and b (N x K). Throws std::invalid_argument where sizes or cuts do not fit, or the
 /// accumulation does not take such operands.
 Matrix gemm(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&, const GemmSpec&,

@@ -1,4 +1,5 @@
 #include <bit>
+#include <cmath>
 #include <map>
 #include <memory>
 
@@ -138,7 +139,7 @@ struct Measured {
       const OutputError& e = errors[i];
       error = std::max(error, e.measured), bound = std::max(bound, e.bound);
       beyond += e.measured > e.bound;
-      const double part = e.measured > 0 ? e.measured / e.bound : 0;
+      const double part = e.measured > 0 && std::isfinite(e.bound) ? e.measured / e.bound : 0;
       if (part <= ratio) continue;
       ratio = part, row = static_cast<std::int64_t>(i) / cols, col = static_cast<std::int64_t>(i) % cols;
     }
