@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include <nvfp4/mma.hpp>
 
@@ -34,12 +35,12 @@ int widest_term(const Accumulation& acc, bool starts_from_zero) {
   return bits;
 }
 
-/// The largest power of two of which x, finite and not 0, is a multiple.
-double quantum_of(double x) {
+/// The exponent of the largest power of two of which x, finite and not 0, is a multiple.
+int quantum_exponent(double x) {
   const auto bits = std::bit_cast<std::uint64_t>(x);
   const auto field = static_cast<int>(bits >> 52 & 0x7FF);
   const std::uint64_t significand = (bits & 0xFFFFFFFFFFFFF) | (field ? 0x10000000000000 : 0);
-  return std::ldexp(1, std::max(field, 1) - 1075 + std::countr_zero(significand));
+  return std::max(field, 1) - 1075 + std::countr_zero(significand);
 }
 
 /// The errors of one output, added up as its sum proceeds.
@@ -51,7 +52,7 @@ class Sum {
         to_nearest_(acc.out == Conversion::rne_fp16 || acc.out == Conversion::rne_fp32),
         lossy_(acc.step / acc.group + (acc.fraction_bits < widest_term(acc, c == 0))),
         magnitude_(std::abs(c)),
-        quantum_(c == 0 ? infinite : quantum_of(c)) {}
+        quantum_(c == 0 ? infinite : std::ldexp(1, quantum_exponent(c))) {}
 
   void add(Products p) {
     p.quantum = quantum_ = std::min(p.quantum, quantum_);
@@ -165,13 +166,15 @@ double ErrorBound::probable(double probability) const {
 
 Products products(std::span<const double> p, std::span<const double> alignments) {
   Products all{.count = static_cast<std::int64_t>(p.size()), .quantum = infinite};
+  int quantum = std::numeric_limits<int>::max();
   for (std::size_t k = 0; k < p.size(); ++k) {
     const double x = std::abs(p[k]);
     all.alignment = std::max(all.alignment, alignments.empty() ? power_below(x) : alignments[k]);
     if (x == 0) continue;
     all.magnitude = up(all.magnitude + x);
-    all.quantum = std::min(all.quantum, quantum_of(x));
+    quantum = std::min(quantum, quantum_exponent(x));
   }
+  if (all.magnitude > 0) all.quantum = std::ldexp(1, quantum);
   return all;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 /// Binary64 that never falls below the truth. An operation rounds to nearest, so one step up covers its rounding.
@@ -12,7 +14,9 @@ constexpr double infinite = std::numeric_limits<double>::infinity();
 constexpr double least_unit = 0x1p-100;
 
 /// The number above x > 0; 0 stays, as sums and products of zeros are exact.
-inline double up(double x) { return x > 0 ? std::nextafter(x, infinite) : x; }
+inline double up(double x) {
+  return x > 0 && x < infinite ? std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) + 1) : x;
+}
 
 /// The largest power of two up to x > 0; 0 of 0.
 inline double power_below(double x) { return x > 0 && std::isfinite(x) ? std::ldexp(1, std::ilogb(x)) : x; }

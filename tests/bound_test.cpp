@@ -45,7 +45,9 @@ struct Output {
     const auto whole = static_cast<std::size_t>(acc.k);
     for (std::size_t k = 0; k < p.size(); k += whole) {
       const std::size_t n = std::min(whole, p.size() - k);
-      parts.push_back(products(std::span(p).subspan(k, n), std::span(alignments).subspan(k, n)));
+      parts.push_back(alignments.empty()
+                          ? products(std::span(p).subspan(k, n))
+                          : products(std::span(p).subspan(k, n), std::span(alignments).subspan(k, n)));
     }
     return parts;
   }
@@ -260,6 +262,41 @@ TEST_CASE("bound: the worst chain of eight instructions comes within a factor of
       CHECK(found.violated == 0);
       CHECK(found.worst >= 0.5);
     }
+}
+
+TEST_CASE("bound: FP32 operands, whose products round, and FP64") {
+  std::mt19937_64 random(9);
+  Tally fp32, fp64;
+  const auto number = [&](int bits, unsigned binades) {
+    const auto significand = static_cast<double>(random() % (1u << bits));
+    return std::ldexp((random() % 2 ? 1 : -1) * significand, -static_cast<int>(random() % binades) - bits);
+  };
+  const Accumulation &chain = *find_accumulation("fp32_in_order"), &fma = *find_accumulation("sm80_fp64");
+  for (int round = 0; round < 3000; ++round) {
+    const std::size_t k = 1 + random() % 40;
+    Matrix a(1, static_cast<std::int64_t>(k)), b(1, static_cast<std::int64_t>(k));
+    Codes wide_a, wide_b;
+    std::vector<double> narrow, wide;
+    for (std::size_t n = 0; n < k; ++n) {
+      a.f32()[n] = static_cast<float>(number(24, round % 2 ? 90 : 3)),
+      b.f32()[n] = static_cast<float>(number(24, 3));
+      narrow.push_back(static_cast<double>(a.f32()[n]) * b.f32()[n]);
+      const double x = number(26, 20), y = number(26, 20);
+      wide.push_back(x * y);
+      wide_a.push_back(std::bit_cast<std::uint64_t>(x)), wide_b.push_back(std::bit_cast<std::uint64_t>(y));
+    }
+    const Output by_chain{narrow, {}, 0, cpu_kernels().multiply_dense(a.view(), b.view(), chain).f32()[0]};
+    fp32.add(by_chain.error(), accumulation_bound(chain, by_chain.instructions(chain)).worst);
+    const std::uint64_t zero = 0;
+    MmaOperands x{.k = static_cast<std::int64_t>(k)};
+    x.a = wide_a, x.b = wide_b, x.c = {&zero, 1};
+    const Output by_fma{wide, {}, 0, std::bit_cast<double>(cpu_kernels().mma(x, fma, false)[0])};
+    fp64.add(by_fma.error(), accumulation_bound(fma, by_fma.instructions(fma)).worst);
+  }
+  CHECK(fp32.violated == 0);
+  CHECK(fp64.violated == 0);
+  CHECK(fp32.worst > 0.4);
+  CHECK(fp64.worst > 0.4);
 }
 
 TEST_CASE("bound: wrong ones are violated") {
