@@ -118,6 +118,7 @@ class Sum {
     note(loss, 1, true);
     const bool first = magnitude_ == 0;
     magnitude_ = up(magnitude_ + up(p.magnitude + loss));
+    if (magnitude_ > fp32.largest) note(infinite, 1, true);
     if (!first) round(magnitude_, fp32, p.quantum, to_nearest);
   }
 

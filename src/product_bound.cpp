@@ -1,6 +1,7 @@
 #include <nvfp4/bound.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <string>

@@ -73,7 +73,7 @@ Outcome a_priori(const Options& o) {
   try {
     bound = product_bound(spec, a, spec, b, o.k, acc);
   } catch (const std::invalid_argument& e) {
-    throw UsageError("--accumulate " + std::string(acc.name) + ": " + e.what());
+    throw UsageError(std::string("--accumulate: ") + e.what());
   }
   const TensorBound of_a = tensor_bound(spec, a);
   Outcome outcome;
