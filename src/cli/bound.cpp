@@ -15,7 +15,7 @@ namespace nvfp4::cli {
 namespace {
 
 /// Longer chains take seconds, and nobody has them.
-constexpr std::int64_t most_k = std::int64_t{1} << 28;
+constexpr std::int64_t most_k = std::int64_t{1} << 24;
 
 /// Covers the roundings of a few operations, so that what is printed is a bound still.
 constexpr double outward = 1 + 0x1p-50;
