@@ -160,12 +160,14 @@ float at_least(double x) {
 }  // namespace
 
 double ErrorBound::probable(double probability) const {
+  const cpu::FloatEnvironment fenced;
   if (!(probability < 1)) return worst;
   const double lambda = up(std::sqrt(up(2 * up(std::log(up(2 / (1 - probability)))))));
   return std::min(worst, up(bias + up(lambda * up(std::sqrt(square)))));
 }
 
 Products products(std::span<const double> p, std::span<const double> alignments) {
+  const cpu::FloatEnvironment fenced;
   Products all{.count = static_cast<std::int64_t>(p.size()), .quantum = infinite};
   int quantum = std::numeric_limits<int>::max();
   for (std::size_t k = 0; k < p.size(); ++k) {
@@ -180,6 +182,7 @@ Products products(std::span<const double> p, std::span<const double> alignments)
 }
 
 ErrorBound accumulation_bound(const Accumulation& acc, const Products& all, double c) {
+  const cpu::FloatEnvironment fenced;
   Sum sum(acc, c);
   Products each = all;
   for (std::int64_t n = instruction_count(acc, all.count); n > 0; --n) {
@@ -190,6 +193,7 @@ ErrorBound accumulation_bound(const Accumulation& acc, const Products& all, doub
 }
 
 ErrorBound accumulation_bound(const Accumulation& acc, std::span<const Products> instructions, double c) {
+  const cpu::FloatEnvironment fenced;
   if (acc.sum == Summation::exact) return accumulation_bound(acc, merged(instructions), c);
   Sum sum(acc, c);
   for (const Products& p : instructions) sum.add(p);
@@ -197,6 +201,7 @@ ErrorBound accumulation_bound(const Accumulation& acc, std::span<const Products>
 }
 
 Interval exact_sum(std::span<const double> p) {
+  const cpu::FloatEnvironment fenced;
   double sum = 0, rest = 0,
          size = 0;  // sum + the exact sum of what is left each time is the sum of p (Knuth's TwoSum)
   for (const double x : p) {
@@ -212,6 +217,7 @@ Interval exact_sum(std::span<const double> p) {
 }
 
 Interval any_order(std::span<const double> p, const Accumulation& acc, std::span<const double> alignments) {
+  const cpu::FloatEnvironment fenced;
   const double error = accumulation_bound(acc, products(p, alignments)).worst;
   const Interval exact = exact_sum(p);
   if (error == 0) return {at_least(exact.low), -at_least(-exact.high)};

@@ -154,6 +154,7 @@ std::vector<double> errors_of_scales(const BlockScaledTensor& t, std::int64_t ro
 }  // namespace
 
 double tensor_scale(const BlockScaledTensor& t, std::int64_t row) {
+  const cpu::FloatEnvironment fenced;
   const double global = t.global_of_row(row);
   switch (t.spec.dialect->global_is) {
     case GlobalIs::amax: return global / global_divisor(t.spec);
@@ -165,6 +166,7 @@ double tensor_scale(const BlockScaledTensor& t, std::int64_t row) {
 }
 
 std::vector<BoundRow> bound_rows(const BlockScaledTensor& t, const Accumulation& acc) {
+  const cpu::FloatEnvironment fenced;
   const Dialect& d = *t.spec.dialect;
   const std::vector<float> elements = values_of(d.element), scales = values_of(d.scale);
   const auto cols = static_cast<std::size_t>(t.cols);
@@ -190,6 +192,7 @@ std::vector<BoundRow> bound_rows(const BlockScaledTensor& t, const Accumulation&
 
 ErrorBound quantization_bound(std::span<const double> a, std::span<const double> a_errors,
                               std::span<const double> b, std::span<const double> b_errors) {
+  const cpu::FloatEnvironment fenced;
   ErrorBound sum;
   for (std::size_t k = 0; k < a.size(); ++k) {
     const double ea = a_errors[k], eb = b_errors[k];
@@ -201,6 +204,7 @@ ErrorBound quantization_bound(std::span<const double> a, std::span<const double>
 }
 
 ProductBound product_bound(const BoundRow& a, const BoundRow& b, const Accumulation& acc) {
+  const cpu::FloatEnvironment fenced;
   std::vector<double> scratch;
   return {quantization_bound(a.values, a.errors, b.values, b.errors),
           accumulation_bound(acc, multiplied(a, b, 0, a.values.size(), scratch).all)};
@@ -208,6 +212,7 @@ ProductBound product_bound(const BoundRow& a, const BoundRow& b, const Accumulat
 
 ProductBound product_bound(const QuantizeSpec& a, float a_amax, const QuantizeSpec& b, float b_amax,
                            std::int64_t k, const Accumulation& acc) {
+  const cpu::FloatEnvironment fenced;
   const Dialect& d = *a.dialect;
   validate(acc, d.element, b.dialect->element, d.scale, a.block.cols);
   const TensorBound ta = tensor_bound(a, a_amax), tb = tensor_bound(b, b_amax);

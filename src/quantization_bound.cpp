@@ -6,6 +6,7 @@
 
 #include <nvfp4/kernels.hpp>
 
+#include "float_environment.hpp"
 #include "upward.hpp"
 
 /// docs/bounds.md 1.
@@ -135,6 +136,7 @@ void widen(ElementBound& all, const ElementBound& one) {
 }  // namespace
 
 ElementBound element_bound(const QuantizeSpec& spec, double amax, double scale, Dtype dtype) {
+  const cpu::FloatEnvironment fenced;
   const Dialect& d = *spec.dialect;
   const FormatInfo& f = info(d.element);
   if (amax == 0 || scale == 0) return {amax, 0, up(amax * amax)};
@@ -152,6 +154,7 @@ ElementBound element_bound(const QuantizeSpec& spec, double amax, double scale, 
 }
 
 double largest_amax(const QuantizeSpec& spec, std::uint8_t scale, Dtype dtype) {
+  const cpu::FloatEnvironment fenced;
   const Dialect& d = *spec.dialect;
   const double delta = slack(d, dtype);
   if (d.scale == Format::e8m0)
@@ -165,6 +168,7 @@ double largest_amax(const QuantizeSpec& spec, std::uint8_t scale, Dtype dtype) {
 }
 
 TensorBound tensor_bound(const QuantizeSpec& spec, float amax, Dtype dtype) {
+  const cpu::FloatEnvironment fenced;
   const Dialect& d = *spec.dialect;
   TensorBound b{.relative = relative_error(spec, dtype), .unit = unit_of(spec, amax)};
   if (amax == 0 || b.unit == 0) return b;

@@ -1,8 +1,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <cmath>
-#include <cstdio>
 #include <functional>
 #include <random>
 
@@ -404,6 +404,26 @@ TEST_CASE("bound: orders that lose everything and nothing lie within four times 
   CHECK(any.contains(0));
   CHECK(any.contains(2000));
   CHECK(any.high - any.low <= 4.01 * 2000);
+}
+
+TEST_CASE("bound: the caller's rounding mode changes none") {
+  const std::vector<double> p(100, 1 / 3.);
+  const Accumulation& acc = *find_accumulation("fp32_in_order");
+  const auto all = [&] {
+    const ErrorBound b = accumulation_bound(acc, products(p));
+    return std::vector{b.worst,
+                       b.square,
+                       b.probable(0.9),
+                       exact_sum(p).low,
+                       any_order(p, acc).high,
+                       element_bound({}, 1.1, 0.3).worst,
+                       tensor_bound({}, 1.1f).element.worst};
+  };
+  const std::vector<double> expected = all();
+  std::fesetround(FE_DOWNWARD);
+  const std::vector<double> downward = all();
+  std::fesetround(FE_TONEAREST);
+  CHECK(downward == expected);
 }
 
 TEST_CASE("bound: probable errors are exceeded as seldom as they say, and truncation has a bias") {
