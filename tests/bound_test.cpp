@@ -6,7 +6,6 @@
 #include <functional>
 #include <random>
 
-#include <nvfp4/bound.hpp>
 #include <nvfp4/nvfp4.hpp>
 
 #include "tests/adversary.hpp"
@@ -299,7 +298,7 @@ TEST_CASE("bound: FP32 operands, whose products round, and FP64") {
   CHECK(fp64.worst > 0.4);
 }
 
-TEST_CASE("bound: wrong ones are violated") {
+TEST_CASE("bound: wrong ones are violated" * doctest::test_suite("sweep")) {
   const auto violated = [](const char* model, auto change) {
     const Accumulation acc = *find_accumulation(model);
     Accumulation wrong = acc;

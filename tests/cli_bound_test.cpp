@@ -1,6 +1,5 @@
 #include <doctest/doctest.h>
 
-#include <nvfp4/bound.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/nvfp4.hpp>
 

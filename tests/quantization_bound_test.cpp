@@ -5,7 +5,6 @@
 #include <map>
 #include <random>
 
-#include <nvfp4/bound.hpp>
 #include <nvfp4/nvfp4.hpp>
 
 #include "tests/exactly.hpp"
