@@ -1,4 +1,4 @@
-#include <nvfp4/gemm.hpp>
+#include "gemm.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -31,24 +31,6 @@ std::vector<float> factors(const BlockScaledTensor& t, const BlockScaledTensor& 
   for (std::int64_t i = 0; is_per_row(t) && i < t.rows; ++i)
     each.push_back(is_per_row(other) ? factor(t, i) : factor(t, i) * factor(other, 0));
   return each;
-}
-
-void validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
-  const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
-  std::int64_t before = 0;
-  for (const std::int64_t cut : spec.cuts) {
-    if (cut <= before || cut >= a.cols || cut % a.spec.block.cols)
-      fail("K is cut at ascending multiples of a block's columns, inside K: not at " + std::to_string(cut));
-    before = cut;
-  }
-  if (!spec.bias.empty() && static_cast<std::int64_t>(spec.bias.size()) != b.rows)
-    fail("expected a bias for each of " + std::to_string(b.rows) + " columns, found " +
-         std::to_string(spec.bias.size()));
-  if (spec.c.bytes.empty()) return;
-  if (spec.c.dtype != Dtype::fp32 || spec.c.rows != a.rows || spec.c.cols != b.rows)
-    fail("expected C " + std::to_string(a.rows) + " x " + std::to_string(b.rows) + " in fp32, found " +
-         std::to_string(spec.c.rows) + " x " + std::to_string(spec.c.cols) + " in " +
-         std::string(name(spec.c.dtype)));
 }
 
 /// `count` bytes of each row from `first` on.
@@ -88,6 +70,24 @@ Matrix accumulate(const BlockScaledTensor& a, const BlockScaledTensor& b, const 
 
 }  // namespace
 
+void cpu::validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
+  const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
+  std::int64_t before = 0;
+  for (const std::int64_t cut : spec.cuts) {
+    if (cut <= before || cut >= a.cols || cut % a.spec.block.cols)
+      fail("K is cut at ascending multiples of a block's columns, inside K: not at " + std::to_string(cut));
+    before = cut;
+  }
+  if (!spec.bias.empty() && static_cast<std::int64_t>(spec.bias.size()) != b.rows)
+    fail("expected a bias for each of " + std::to_string(b.rows) + " columns, found " +
+         std::to_string(spec.bias.size()));
+  if (spec.c.bytes.empty()) return;
+  if (spec.c.dtype != Dtype::fp32 || spec.c.rows != a.rows || spec.c.cols != b.rows)
+    fail("expected C " + std::to_string(a.rows) + " x " + std::to_string(b.rows) + " in fp32, found " +
+         std::to_string(spec.c.rows) + " x " + std::to_string(spec.c.cols) + " in " +
+         std::string(name(spec.c.dtype)));
+}
+
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b) {
   const cpu::FloatEnvironment fenced;
   const float inverse = inverse_divisors(a, b);
@@ -115,7 +115,7 @@ const Accumulation& default_accumulation(const Dialect& d) {
 Matrix gemm(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
             const GemmSpec& spec, const Kernels& kernels) {
   validate(acc, a, b);
-  validate(spec, a, b);
+  cpu::validate(spec, a, b);
   Matrix y = kernels.scale_output(accumulate(a, b, acc, spec.cuts, kernels), spec.scaling);
   if (!spec.bias.empty()) y = kernels.add_output(std::move(y), 1, {spec.bias.data(), 1, b.rows});
   if (!spec.c.bytes.empty()) y = kernels.add_output(std::move(y), spec.beta, spec.c.view());

@@ -1,5 +1,6 @@
 #pragma once
 #include <nvfp4/accumulation.hpp>
+#include <nvfp4/bound.hpp>
 #include <nvfp4/boundaries.hpp>
 #include <nvfp4/cases.hpp>
 #include <nvfp4/compare.hpp>

@@ -51,6 +51,7 @@ Run declare_quantize(CLI::App&);
 Run declare_dequantize(CLI::App&);
 Run declare_gemm(CLI::App&);
 Run declare_mma(CLI::App&);
+Run declare_bound(CLI::App&);
 Run declare_golden_make(CLI::App&);
 Run declare_golden_check(CLI::App&);
 Run declare_diff(CLI::App&);

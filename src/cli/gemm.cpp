@@ -1,9 +1,10 @@
 #include <bit>
+#include <cmath>
 #include <map>
 #include <memory>
 
 #include <CLI/CLI.hpp>
-#include <nvfp4/gemm.hpp>
+#include <nvfp4/bound.hpp>
 #include <nvfp4/io.hpp>
 
 #include "device.hpp"
@@ -18,7 +19,8 @@ namespace {
 struct Options {
   std::string a, b, out, accumulate, alpha, beta, c, bias, out_dtype = "float32", device = "cpu";
   std::int64_t split_k = 1;
-  bool no_globals = false, list_models = false, force = false;
+  std::string against;  ///< somebody's D
+  bool no_globals = false, list_models = false, force = false, bound = false;
   ProfileOptions out_profile;  ///< of D; without a dialect it is not quantized again
   std::string files() const { return a + ", " + b; }
   io::Overwrite overwrite() const { return force ? io::Overwrite::yes : io::Overwrite::no; }
@@ -127,9 +129,54 @@ Outcome report(const Options& o, const Operands& x, const Accumulation& acc, con
   return outcome;
 }
 
+/// The largest error of d against the exact product, the largest bound, and where an error comes nearest its own.
+struct Measured {
+  double error = 0, bound = 0, ratio = 0;
+  std::int64_t row = 0, col = 0, beyond = 0;
+
+  Measured(const std::vector<OutputError>& errors, std::int64_t cols) {
+    for (std::size_t i = 0; i < errors.size(); ++i) {
+      const OutputError& e = errors[i];
+      error = std::max(error, e.measured), bound = std::max(bound, e.bound);
+      beyond += e.measured > e.bound;
+      const double part = e.measured > 0 && std::isfinite(e.bound) ? e.measured / e.bound : 0;
+      if (part <= ratio) continue;
+      ratio = part, row = static_cast<std::int64_t>(i) / cols, col = static_cast<std::int64_t>(i) % cols;
+    }
+  }
+  std::string text(const std::string& d) const {
+    const std::string place = ", at row " + std::to_string(row) + ", column " + std::to_string(col);
+    return d + " against the exact product: error " + bound_text(error) + ", bound " + bound_text(bound) +
+           ", largest ratio " + bound_text(ratio) + (ratio > 0 ? place : "") + ", " + thousands(beyond) +
+           " outputs beyond their bound\n";
+  }
+  Json json() const {
+    return {{"measured", error}, {"bound", bound}, {"ratio", ratio},
+            {"row", row},        {"col", col},     {"beyond", beyond}};
+  }
+};
+
+void measure(Outcome& outcome, const Options& o, const Operands& x, const Accumulation& acc,
+             const GemmSpec& spec, const Matrix& d, const std::string& name) try {
+  const Measured found(output_errors(x.a, x.b, acc, spec, d), d.cols);
+  outcome.exit_code = found.beyond > 0;
+  outcome.json["error"] = found.json();
+  outcome.text += found.text(name);
+} catch (const std::invalid_argument& e) {
+  throw UsageError(o.files() + (o.against.empty() ? "" : ", " + o.against) + ": " + e.what());
+}
+
+/// A kernel's D, held against the exact product; nothing is computed by a model.
+Outcome against(const Options& o, const Operands& x, const Accumulation& acc, const GemmSpec& spec) {
+  Outcome outcome;
+  outcome.json = {{"a", o.a}, {"b", o.b}, {"against", o.against}, {"accumulate", acc.name}};
+  measure(outcome, o, x, acc, spec, io::load_matrix(o.against), o.against);
+  return outcome;
+}
+
 void require_files(const Options& o) {
-  if (o.a.empty() || o.b.empty() || o.out.empty())
-    throw UsageError("gemm: expected A, B and -o D, or --list-models (see --help)");
+  if (o.a.empty() || o.b.empty() || o.out.empty() == o.against.empty())
+    throw UsageError("gemm: expected A, B and -o D or --against D, or --list-models (see --help)");
   if (!o.beta.empty() && o.c.empty()) throw UsageError("--beta needs --c, the matrix that it multiplies");
 }
 
@@ -143,9 +190,12 @@ Outcome run(const Options& o) {
   const Accumulation& acc = o.accumulate.empty() ? default_accumulation(*x.a.spec.dialect)
                                                  : model_named(o.accumulate, "--accumulate");
   const GemmSpec spec = spec_of(o, x, acc, kernels);
+  if (!o.against.empty()) return against(o, x, acc, spec);
   const Matrix d = multiply(o, x, acc, spec, kernels);
   write(o, x, acc, spec, d, kernels);
-  return report(o, x, acc, spec);
+  Outcome outcome = report(o, x, acc, spec);
+  if (o.bound) measure(outcome, o, x, acc, spec, d, "FP32 D");
+  return outcome;
 }
 
 /// D as the next product's operand.
@@ -186,6 +236,13 @@ Run declare_gemm(CLI::App& app) {
       ->type_name("S");
   app.add_option("--out-dtype", o->out_dtype, "float32|float16|bf16 (uint16 bits)")->capture_default_str();
   declare_quantized_output(app, o->out_profile);
+  app.add_flag(
+      "--bound", o->bound,
+      "print D's largest error against the exact product, the bound (docs/bounds.md) and their ratio");
+  app.add_option("--against", o->against,
+                 "instead of -o: hold this D, summed in any order, against the exact product; exit 1 beyond "
+                 "the bound")
+      ->type_name("FILE");
   app.add_flag("--force", o->force, "replace an existing D");
   declare_device(app, o->device);
   return [o] { return run(*o); };

@@ -20,6 +20,7 @@ constexpr Command table[] = {
     {"dequantize", "back to float32, float16 or bf16, by the dialect's own rule", declare_dequantize},
     {"gemm", "a product of two quantized tensors, summed as a tensor core does", declare_gemm},
     {"mma", "matrix instructions bit by bit: a model of the hardware against results", declare_mma},
+    {"bound", "how far a quantized product may be from the exact one", declare_bound},
     {"golden make", "write inputs and the bytes expected of them", declare_golden_make},
     {"golden check", "recompute somebody's golden file or raw dump and compare", declare_golden_check},
     {"diff", "two results: bytes, values, the first that differs, and why", declare_diff},

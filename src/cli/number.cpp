@@ -14,6 +14,13 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
+std::string bound_text(double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  if (std::strtod(text, nullptr) < value) std::snprintf(text, sizeof text, "%.6g", value * (1 + 6e-6));
+  return text;
+}
+
 std::string shortest(float value) {
   if (value != value) return "nan";
   char text[64];

@@ -9,6 +9,7 @@ namespace nvfp4::cli {
 
 /// Numbers as the program prints and reads them.
 std::string fixed(double, int digits);
+std::string bound_text(double);       ///< six digits, never below the number
 std::string shortest(float);          ///< the fewest decimal digits that read back as the same float
 std::string hex32(std::uint32_t);     ///< 0x3F800000
 std::string hex8(std::uint32_t);      ///< 0x7E
