@@ -128,7 +128,7 @@ void PackedRows::write(const Step& step, std::int64_t row, std::int64_t s) {
   const std::int64_t tile = row / as.rows, r = row % as.rows, run = as.tiles.run;
   units_[static_cast<std::size_t>((tile * steps + s) * as.rows + r)] =
       static_cast<float>(power_of_two(step.unit() - fraction_bits));
-  const std::int64_t lane = as.tiles.lane[static_cast<std::size_t>(r)] * 2 * run;
+  const std::int64_t lane = (as.by_lane ? as.tiles.lane[static_cast<std::size_t>(r)] : r) * 2 * run;
   for (std::int64_t p = 0; p < 2; ++p) {
     const CodePair& pair = step.codes[static_cast<std::size_t>(p)];
     write_values(pair, values_.data() + ((tile * steps + s) * 2 + p) * as.rows * 2 * group_size + lane);

@@ -33,11 +33,12 @@ struct CacheLines {
 template <class T>
 using Lines = std::vector<T, CacheLines<T>>;
 
-/// Which operand of the tiles, in tiles of how many rows, and what is added to its values and exponents.
+/// How one of a tile's operands is packed.
 struct PackedAs {
   const isa::BlockTiles& tiles;
-  int rows;
+  int rows;  ///< of a tile
   int value_offset, exponent_offset;
+  bool by_lane;  ///< rows stand where BlockTiles::lane says, else in order
 };
 
 /// A block-scaled E2M1 operand as isa::BlockTiles reads it, K and the last tile padded with zeros, and what decides how a

@@ -36,8 +36,8 @@ class Product {
           const Accumulation& acc)
       : tiles_(tiles),
         acc_(acc),
-        a_(a, {tiles, block_tile_rows, 0, 64}),
-        b_(b, {tiles, tiles.cols, 12, 63}),
+        a_(a, {tiles, block_tile_rows, 0, 64, false}),
+        b_(b, {tiles, tiles.cols, 12, 63, true}),
         out_(a.rows, b.rows) {
     if (!needs_model()) return;
     a_.add_model(a);

@@ -16,7 +16,7 @@ struct Instruction {
 
 /// --a-format, --b-format and --out-dtype.
 struct InstructionFormats {
-  std::string a, b, out_dtype = "fp32";
+  std::string a{}, b{}, out_dtype = "fp32";
 };
 void declare_instruction_formats(CLI::App&, InstructionFormats&);
 

@@ -51,6 +51,7 @@ Verification verify(const Options& o) {
   progress.show(done++, total, "formats");
   verify_formats(layers, v);
   progress.show(done, total, "training");
+  verify_products(layers, v);
   verify_training(layers, v);
   return v;
 }

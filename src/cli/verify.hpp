@@ -54,8 +54,10 @@ void verify_dialect(const Dialect&, const std::vector<Layer>&, Verification&);
 /// Every format, rounding, overflow and target; encode and decode.
 void verify_formats(const std::vector<Layer>&, Verification&);
 
-/// Stochastic rounding, Hadamard transforms, column-wise copies, every accumulation, and a linear layer by every
-/// recipe.
+/// Every accumulation by instructions, products of tensors, and what a GEMM does beside them.
+void verify_products(const std::vector<Layer>&, Verification&);
+
+/// Stochastic rounding, Hadamard transforms, column-wise copies, and a linear layer by every recipe.
 void verify_training(const std::vector<Layer>&, Verification&);
 
 /// work(0) .. work(count - 1), on as many threads as threads() says.
