@@ -1,5 +1,4 @@
 #pragma once
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -14,9 +13,6 @@ namespace nvfp4::cpu {
 
 /// Steps that choose one way to compute (isa::BlockTiles), and whose operands stay in cache.
 inline constexpr std::int64_t part_steps = 8;
-
-/// Above this spread of exponents weights have no room in 16 bits.
-inline constexpr int most_spread = 11;
 
 /// Begins a cache line, so that no vector of it lies in two.
 template <class T>
@@ -54,7 +50,7 @@ struct PackedRows {
   /// Of a tile's rows.
   struct Whole {
     int least = 1000, largest = -1000;  ///< exponents
-    double norm = 0;                    ///< sum of value^2
+    int square = -2000;                 ///< a row's sum of value^2 is less than 2 to that
   };
 
   PackedAs as;
@@ -71,14 +67,13 @@ struct PackedRows {
   const std::byte* offsets_at(std::int64_t tile, std::int64_t step) const;
 
  private:
-  struct Step;
+  struct Scales;
+  void pack(const BlockScaledTensor&, std::int64_t row, const Scales&);
+  void add_model(const BlockScaledTensor&, std::int64_t row, const Scales&);
+  /// Where a row's quantities of a step's first pair of groups stand, [pair][row][2].
+  std::size_t place(std::int64_t row, std::int64_t step) const;
   template <class Use>
-  void each_step(const BlockScaledTensor&, Use);
-  void write(const Step&, std::int64_t row, std::int64_t step);
-  void write_values(const isa::CodePair&, std::uint8_t* to) const;
-  void write_model(const Step&, std::int64_t row, std::int64_t step);
-  void note(const Step&, std::int64_t row, std::int64_t step);
-  std::size_t group_at(std::int64_t row, std::int64_t step, std::size_t group) const;
+  void each_row(Use) const;
 
   Lines<std::uint8_t> values_;
   Lines<std::byte> offsets_;  ///< -12 times a group's sum, for an operand whose values are signed

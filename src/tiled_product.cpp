@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
 
 #include <nvfp4/kernels.hpp>
 
@@ -99,22 +98,18 @@ class Product {
     if (!loses_nothing(a_.whole[static_cast<std::size_t>(i)], b_.whole[static_cast<std::size_t>(j)]))
       return tiles_.full;
     const double squared_sum = a.norm * b.norm;
-    if (a.spread + b.spread <= 7 && squared_sum < rounded * 0x1p48)
-      return tiles_.narrow;  // 15 * 15 * 2^7 < 2^15
-    if (std::max(a.spread, b.spread) <= most_spread && squared_sum < rounded * 0x1p62) return tiles_.wide;
-    return tiles_.full;
+    const bool wide = a.spread + b.spread > 7,
+               beyond_float = squared_sum >= 0x1p48;  // 15 * 15 * 2^7 < 2^15
+    if (std::max(a.spread, b.spread) > isa::most_spread || squared_sum >= 0x1p62) return tiles_.full;
+    return tiles_.sums[wide][beyond_float];
   }
 
   /// Whether alignment cuts no bit of a group's sum, a multiple of 2^(least - f), nor of C, a sum of them: e_max is at
   /// most the least exponent + F - f, of groups by their exponents, of C by its norm.
   bool loses_nothing(const PackedRows::Whole& a, const PackedRows::Whole& b) const {
     const int least = a.least + b.least, kept = acc_.fraction_bits - a_.fraction_bits - b_.fraction_bits;
-    return a.largest + b.largest <= least + kept &&
-           a.norm * b.norm < std::ldexp(rounded, 2 * (least + kept + 1));
+    return a.largest + b.largest <= least + kept && a.square + b.square <= 2 * (least + kept + 1);
   }
-
-  /// More than the roundings of norms can take away.
-  static constexpr double rounded = 1 - 0x1p-20;
 
   void store(std::int64_t i, std::int64_t j, const float* c) {
     const std::int64_t first = j * tiles_.cols, count = std::min<std::int64_t>(tiles_.cols, b_.rows - first);

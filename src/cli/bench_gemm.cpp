@@ -59,7 +59,7 @@ std::vector<Timed> time_gemm(int n, int thread_count, int repetitions, Progress&
     add("sgemm/" + peer.name, "", [&, peer] { peer.multiply(n, a.f32(), b.f32(), c.f32(), thread_count); });
   const Accumulation& model = *find_accumulation("sm100_nvfp4");
   for (const Isa isa : {Isa::avx512, Isa::avx2, Isa::portable})
-    if (const Kernels* kernels = cpu_kernels(isa))
+    if (const Kernels* kernels = cpu_kernels(isa); kernels && (isa != Isa::portable || work.size() <= 1))
       for (const Kind& kind : kinds)
         add("gemm/" + std::string(kind.name) + "/" + std::string(name(isa)), "sgemm",
             [&, kernels] { c = kernels->multiply(kind.a, kind.b, model); });

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "block_pack.hpp"
 #include "block_tiles.hpp"
 
 /// The steps of BlockTiles over the vectors of an instruction set. Compiled once an instruction set, so it stands in each
@@ -78,31 +79,38 @@ struct BlockSteps {
     }
   }
 
-  static void narrow(const BlockTask& t) {
-    each_step(
-        t,
-        [](const Place& at, Pair dot, int r, int v) {
-          return L::multiply_add(dot, L::multiply(at.a_weight(r), at.b_weight(v)));
-        },
-        [](Int sum, Float unit, Float c) { return L::truncated_fma(L::to_float(sum), unit, c); });
-  }
+  /// What a pair of groups adds to S.
+  struct NarrowWeights {
+    static Int add(const Place& at, Pair dot, int r, int v) {
+      return L::multiply_add(dot, L::multiply(at.a_weight(r), at.b_weight(v)));
+    }
+  };
+  /// dot * wa * wb modulo 2^32: of wa * wb the low half as a signed number, and what then is missing above.
+  struct WideWeights {
+    static Int add(const Place& at, Pair dot, int r, int v) {
+      const Pair a = at.a_weight(r), b = at.b_weight(v);
+      const Pair low = L::multiply(a, b), high = L::subtract(L::multiply_high(a, b), L::sign(low));
+      return L::add(L::multiply_add(dot, low), L::template left<16>(L::multiply_add(dot, high)));
+    }
+  };
 
-  static void wide(const BlockTask& t) {
+  struct InFloat {
+    static Float next(Int sum, Float unit, Float c) { return L::truncated_fma(L::to_float(sum), unit, c); }
+  };
+  struct InDouble {
+    static Float next(Int sum, Float unit, Float c) {
+      const auto half = [&](auto h) {  // exact: units are powers of two, C a multiple of the least
+        return L::add(h(c), L::multiply(h(sum), h(unit)));
+      };
+      return L::truncated(half([](auto x) { return L::low(x); }), half([](auto x) { return L::high(x); }));
+    }
+  };
+
+  template <class Weights, class Addition>
+  static void sums(const BlockTask& t) {
     each_step(
-        t,
-        // dot * wa * wb modulo 2^32: of wa * wb the low half as a signed number, and what then is missing above.
-        [](const Place& at, Pair dot, int r, int v) {
-          const Pair a = at.a_weight(r), b = at.b_weight(v);
-          const Pair low = L::multiply(a, b), high = L::subtract(L::multiply_high(a, b), L::sign(low));
-          return L::add(L::multiply_add(dot, low), L::template left<16>(L::multiply_add(dot, high)));
-        },
-        [](Int sum, Float unit, Float c) {
-          const auto half = [&](auto h) {  // exact: units are powers of two, C a multiple of the least
-            return L::add(h(c), L::multiply(h(sum), h(unit)));
-          };
-          return L::truncated(half([](auto x) { return L::low(x); }),
-                              half([](auto x) { return L::high(x); }));
-        });
+        t, [](const Place& at, Pair dot, int r, int v) { return Weights::add(at, dot, r, v); },
+        [](Int sum, Float unit, Float c) { return Addition::next(sum, unit, c); });
   }
 
   /// What the model needs of a step: dots, and by pairs significands' products, exponents, and these again where a
@@ -166,7 +174,14 @@ struct BlockSteps {
     }
   }
 
-  static constexpr BlockTiles tiles{cols, L::run, L::lane, L::unpack, narrow, wide, full};
+  static constexpr BlockTiles tiles{cols,
+                                    L::run,
+                                    L::lane,
+                                    L::unpack,
+                                    pack_steps<L>,
+                                    {{{sums<NarrowWeights, InFloat>, sums<NarrowWeights, InDouble>},
+                                      {sums<WideWeights, InFloat>, sums<WideWeights, InDouble>}}},
+                                    full};
 };
 
 }  // namespace

@@ -39,18 +39,47 @@ struct CodePair {
   std::uint16_t nonzero[2];                 ///< a bit an element
 };
 
+/// A block scale, as its fields say; NaN stands as 0.
+struct BlockScale {
+  std::int16_t significand, exponent;
+};
+
+/// Above this spread of exponents weights have no room in 16 bits.
+inline constexpr int most_spread = 11;
+
+/// Steps of one row to be packed. Pointers are to that row's first place; the next of each quantity is a tile on.
+struct PackTask {
+  const std::uint8_t* codes;        ///< 32 bytes a step
+  const std::uint8_t* scales;       ///< a byte a group
+  const BlockScale* scale_of;       ///< each byte
+  int steps, rows;                  ///< rows: of a tile
+  int value_offset, fraction_bits;  ///< of a doubled value times its scale's significand
+  std::uint8_t* values;
+  std::int16_t* weights;
+  std::byte* offsets;  ///< null: none
+  float* units;
+};
+
+/// Of those steps. Exponents are those of scales that multiply a nonzero value.
+struct PackFacts {
+  int spread = 0;                     ///< the largest difference of exponents in one step
+  std::int64_t norm = 0;              ///< the largest sum of (doubled value * weight)^2 of one step
+  int least = 1000, largest = -1000;  ///< exponents
+  double square = 0;                  ///< sum of value^2
+};
+
 /// One instruction set's tiles.
 struct BlockTiles {
   int cols;
   int run;                            ///< successive k of one group in a lane
   std::array<std::uint8_t, 32> lane;  ///< of each column in a run of `values`
   void (*unpack)(const std::uint8_t* codes, int offset, CodePair&);
-  /// These three are called while this thread rounds towards zero.
-  /// Where S = sum of weights[a] * weights[b] * dot is exact in FP32, weights' products in 16 bits, and no bit is lost
-  /// in alignment: D = truncated(C + units * S).
-  void (*narrow)(const BlockTask&);
-  /// The same where S fits 32 bits, and weights 16.
-  void (*wide)(const BlockTask&);
+  PackFacts (*pack)(const PackTask&);
+  /// All of these are called while this thread rounds towards zero.
+  /// Where no bit is lost in alignment and S = sum of weights[a] * weights[b] * dot fits 32 bits:
+  /// D = truncated(C + units * S). By whether a product of weights may pass 16 bits, and whether S may pass the 24 of
+  /// FP32.
+  std::array<std::array<void (*)(const BlockTask&), 2>, 2> sums;
   /// Any: terms are cut to e_max - F one by one.
   void (*full)(const BlockTask&);
 };
