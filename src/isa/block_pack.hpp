@@ -13,17 +13,17 @@ inline double power_of_two(int exponent) {
   return std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52);
 }
 
-/// Four groups, their scales apart from 0 where they count.
+/// Four groups. Exponents and weights are of those that count.
 struct PackedStep {
   CodePair pairs[2];
   std::int16_t weights[step_groups];
   int least = 1000, largest = -1000;
   std::int64_t norm = 0;  ///< below 2^43
 
-  void weigh(const PackTask& t, const std::uint8_t* scales) {
+  void weigh(const BlockScale* scale_of, const std::uint8_t* scales) {
     int significand[step_groups], exponent[step_groups];
     for (int g = 0; g < step_groups; ++g) {
-      const BlockScale s = t.scale_of[scales[g]];
+      const BlockScale s = scale_of[scales[g]];
       const bool counts = pairs[g / 2].nonzero[g % 2] != 0 && s.significand != 0;
       significand[g] = counts ? s.significand : 0;
       exponent[g] = counts ? s.exponent : 1000;
@@ -51,20 +51,24 @@ void store_offsets(const CodePair& pair, std::byte* to) {
 template <class L>
 PackFacts pack_steps(const PackTask& t) {
   constexpr int run = L::run, runs = 2 * group_size / (2 * run);
+  const std::ptrdiff_t rows = t.rows;
+  std::uint8_t* values = t.values;
+  std::int16_t* weights = t.weights;
+  std::byte* offsets = t.offsets;
+  float* units = t.units;
   PackFacts facts;
-  for (int s = 0; s < t.steps; ++s) {
+  for (int s = 0; s < t.steps; ++s, units += rows) {
     PackedStep step;
     for (int p = 0; p < 2; ++p) L::unpack(t.codes + 32 * s + 16 * p, t.value_offset, step.pairs[p]);
-    step.weigh(t, t.scales + step_groups * s);
-    for (std::ptrdiff_t p = 0, pair = 2 * s; p < 2; ++p, ++pair) {
-      std::uint8_t* values = t.values + pair * t.rows * 2 * group_size;
+    step.weigh(t.scale_of, t.scales + step_groups * s);
+    for (int p = 0; p < 2; ++p, values += rows * 2 * group_size, weights += rows * 2) {
       for (int k = 0; k < runs; ++k)
-        std::memcpy(values + k * t.rows * 2 * run, step.pairs[p].values + k * 2 * run, 2 * run);
-      std::memcpy(t.weights + pair * t.rows * 2, step.weights + 2 * p, 4);
-      if (t.offsets) store_offsets<run>(step.pairs[p], t.offsets + pair * t.rows * 2 * run);
+        std::memcpy(values + k * rows * 2 * run, step.pairs[p].values + k * 2 * run, 2 * run);
+      std::memcpy(weights, step.weights + 2 * p, 4);
+      if (offsets) store_offsets<run>(step.pairs[p], offsets), offsets += rows * 2 * run;
     }
     const double unit = power_of_two(step.unit() - t.fraction_bits);
-    t.units[s * t.rows] = static_cast<float>(unit);
+    *units = static_cast<float>(unit);
     facts.spread = std::max(facts.spread, step.largest - step.least);
     facts.norm = std::max(facts.norm, step.norm);
     facts.least = std::min(facts.least, step.least);
