@@ -24,7 +24,7 @@ void multiply(Term& term, const GemmRecipe& recipe, const Kernels& kernels) {
     return;
   }
   term.scaling = output_scaling(*term.a.quantized, *term.b.quantized);
-  if (!term.a.transformed.bytes.empty()) term.transform = transform_name(recipe.a);
+  if (recipe.a.rht && !term.a.transformed.bytes.empty()) term.transform = transform_name(recipe.a);
   term.out = gemm(*term.a.quantized, *term.b.quantized, *find_accumulation(recipe.accumulate),
                   {.scaling = term.scaling}, kernels);
 }

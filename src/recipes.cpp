@@ -140,6 +140,10 @@ void validate(const Recipe& recipe) {
     } catch (const std::invalid_argument& e) {
       throw std::invalid_argument(std::string(name(gemm)) + ": " + e.what());
     }
+  for (const GemmRecipe* g : {&recipe.dgrad, &recipe.wgrad})
+    if (g->b.source == Source::forward && recipe.fprop.scheme.name != "plain")
+      throw std::invalid_argument("source forward: of " + recipe.fprop.scheme.name +
+                                  ", fprop has no codes of the whole matrix");
 }
 
 Recipe recipe_at(const ModelRecipe& m, const LayerPlace& layer, std::int64_t step) {
