@@ -113,9 +113,10 @@ TEST_CASE("linear: recipes without a scheme have the bytes that they had before 
       {"mxfp4", 0x4F5B7A8F715EB86B},         {"four_over_six", 0xEEA508606F48CF2A},
   };
   for (const auto& [name, hash] : expected) {
-    CAPTURE(name);
-    CHECK(named(name).fprop.scheme.name == "plain");
-    CHECK(pinned(named(name)) == hash);
+    const Recipe& recipe = named(name);
+    CAPTURE(recipe.name);
+    CHECK(recipe.fprop.scheme.name == "plain");
+    CHECK(pinned(recipe) == hash);
   }
 }
 
