@@ -268,11 +268,81 @@ TEST_CASE("arcquant: with outlier channels its error is less than nvfp4_plain's"
   CHECK(4 * error(arcquant()) < 3 * error(*find_recipe("nvfp4_plain")));
 }
 
+/// Mode code: elements above an eighth of their token's largest, with their signs, a token on average, in 64s.
+TEST_CASE("arcquant: by the authors' code, S counts elements") {
+  const auto count = [](float outlier, std::int64_t tokens_with) {
+    Layer in{Matrix(16, 256), gaussian(16, 256, 2), gaussian(16, 16, 3)};
+    std::fill_n(in.x.f32(), 16 * 256, 1.f);
+    for (std::int64_t i = 0; i < tokens_with; ++i)
+      for (std::int64_t n = 0; n < 65; ++n) in.x.f32()[i * 256 + n] = outlier;
+    Recipe r = *find_recipe("arcquant_code");
+    return in.run(r).fprop.terms[0].a.quantized->cols - 256;
+  };
+  CHECK(count(8, 16) == 128);   // 65 a token; the ones are not above an eighth
+  CHECK(count(-8, 16) == 192);  // 191: those that are not outliers
+  CHECK(count(7.9375f, 16) == 256);
+  CHECK(count(8, 15) == 128);  // (15 * 65 + 256) / 16 = 76.9
+}
+
+/// The authors' kernel, written out.
+TEST_CASE("arcquant: by the authors' code, residuals are of elements divided by the tensor scale") {
+  const Kernels& k = reference_kernels();
+  const auto rounded = [&](float v, const Encoding& e) {
+    std::uint32_t code;
+    k.encode({&v, 1}, e, {&code, 1});
+    k.decode({&code, 1}, e.format, {&v, 1});
+    return v;
+  };
+  const Encoding bf16{.format = Format::bf16}, e4m3{.format = Format::ue4m3}, e2m1{.format = Format::e2m1};
+  const Layer in = layer(6, 128, 16);
+  const Term term = in.run(*find_recipe("arcquant_code")).fprop.terms[0];
+  const BlockScaledTensor& a = *term.a.quantized;
+  REQUIRE(a.cols == 128 + 64);
+  const Matrix x = converted(term.a.transformed.view(), Dtype::fp32, k), found = elements(term.a);
+  float amax = 0;
+  for (const float v : values(x)) amax = std::max(amax, std::fabs(v));
+  CHECK(a.global[0] == amax * (1 / 2688.f));
+  const float divisor = rounded(a.global[0], bf16);
+  for (std::int64_t i = 0; i < 6; ++i)
+    for (std::int64_t block = 0; block < 8; ++block) {
+      const std::int64_t at = i * 192 + (block < 4 ? block : 2 * block - 4) * 16;
+      float y[16];
+      for (std::int64_t j = 0; j < 16; ++j) y[j] = rounded(x.f32()[i * 128 + block * 16 + j] / divisor, bf16);
+      for (const std::int64_t stage : {0, 1}) {
+        if (stage == 1 && block < 4) continue;
+        float most = 0;
+        for (const float v : y) most = std::max(most, std::fabs(v));
+        const float s = rounded(std::clamp(most / 6, 0x1p-9f, 448.f), e4m3);
+        for (std::int64_t j = 0; j < 16; ++j) {
+          const float value = rounded(y[j] * (1 / s), e2m1) * s;
+          CHECK(found.f32()[at + stage * 16 + j] == value);
+          y[j] = rounded(y[j] - value, bf16);
+        }
+      }
+    }
+}
+
+TEST_CASE("arcquant: by the authors' code, weights far below zero saturate") {
+  Layer in = layer(16, 64, 16);
+  in.w.f32()[0] = 4;
+  in.w.f32()[1] = -64;
+  const BlockScaledTensor w = *in.run(*find_recipe("arcquant_code")).fprop.terms[0].b.quantized;
+  CHECK(w.global[0] == 4 * (1 / 2688.f));
+  CHECK(std::ranges::max(w.scales) == 0x7E);
+  Recipe none = *find_recipe("arcquant_code");
+  none.fprop.scheme.options["channels"] = "0";
+  CHECK(in.run(none).fprop.terms[0].b.quantized->global == w.global);
+  CHECK(in.run(none).fprop.terms[0].a.quantized->cols == 64);
+  std::fill_n(in.w.f32(), 16 * 64, -1.f);
+  CHECK_THROWS_WITH_AS(in.run(*find_recipe("arcquant_code")),
+                       "arcquant's mode code needs a positive element in W", std::invalid_argument);
+}
+
 TEST_CASE("arcquant: bytes are the reference's on every layer, for ragged shapes and any number of threads") {
   const int before = threads();
   const Layer ragged = layer(21, 43, 12);
-  for (const char* layout : {"concatenated", "interleaved"}) {
-    const Recipe recipe = arcquant({{"layout", layout}});
+  for (const Recipe& recipe :
+       {arcquant(), arcquant({{"layout", "interleaved"}}), *find_recipe("arcquant_code")}) {
     const LinearResult expected = ragged.run(recipe, reference_kernels());
     const auto same = [&](const LinearResult& r) {
       const Term &a = r.fprop.terms[0], &b = expected.fprop.terms[0];
@@ -302,5 +372,8 @@ TEST_CASE("arcquant: recipes that it cannot lower") {
   refused([](Recipe& r) { r.wgrad.b.source = Source::forward; }, "source forward: of arcquant");
   refused([](Recipe& r) { r.fprop.scheme.options["channels"] = "016"; },
           "channels: expected one of calibrated, 0 to 1073741824, found '016'");
-  refused([](Recipe& r) { r.fprop.scheme.options["multiple"] = "32"; }, "multiple: expected one of 16, 64");
+  refused([](Recipe& r) { r.fprop.scheme.options["multiple"] = "32"; },
+          "multiple: expected one of by_mode, 16, 64");
+  refused([](Recipe& r) { r.fprop.scheme.options["mode"] = "code"; },
+          "mode code quantizes by dialect arcquant");
 }
