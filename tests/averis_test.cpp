@@ -219,6 +219,8 @@ TEST_CASE("averis: the token sums are those of what was quantized, with the tran
     const Term& cross = r.wgrad.terms[2];
     CHECK((cross.b.dense.bytes == converted(sums.view(), Dtype::bf16, cpu_kernels()).bytes));
     CHECK(cross.scaling.alpha == t.global[0] * (1 / 2688.f));
+    CHECK(r.wgrad.terms[1].scaling.alpha == r.wgrad.terms[0].a.quantized->global[0] * (1 / 2688.f));
+    CHECK(r.wgrad.terms[3].scaling.alpha == 112);
     CHECK(std::ranges::any_of(values(cross.out), [](float v) { return v != 0; }));
   }
 }
