@@ -20,9 +20,8 @@ float factor(const BlockScaledTensor& t, std::int64_t row) {
   return t.spec.dialect->global_is == GlobalIs::divide ? 1 / global : global;
 }
 
-float inverse_divisors(const BlockScaledTensor& a, const BlockScaledTensor& b) {
-  const int da = keeps_amax(a) ? global_divisor(a.spec) : 1, db = keeps_amax(b) ? global_divisor(b.spec) : 1;
-  return 1 / (static_cast<float>(da) * static_cast<float>(db));  // the product of two such integers is exact
+float divisor(const BlockScaledTensor& t) {
+  return static_cast<float>(keeps_amax(t) ? global_divisor(t.spec) : 1);
 }
 
 /// A factor for each row of t, with the other operand's single one where it has no rows of its own.
@@ -90,9 +89,14 @@ void cpu::validate(const GemmSpec& spec, const BlockScaledTensor& a, const Block
 
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b) {
   const cpu::FloatEnvironment fenced;
-  const float inverse = inverse_divisors(a, b);
+  const float inverse = 1 / (divisor(a) * divisor(b));  // the product of two such integers is exact
   if (is_per_row(a) || is_per_row(b)) return {inverse, false, factors(a, b), factors(b, a)};
   return {factor(a, 0) * factor(b, 0) * inverse};
+}
+
+OutputScaling output_scaling(const BlockScaledTensor& t) {
+  const cpu::FloatEnvironment fenced;
+  return {factor(t, 0) * (1 / divisor(t))};
 }
 
 std::vector<std::int64_t> split_k(const BlockScaledTensor& a, const Accumulation& acc, std::int64_t parts) {

@@ -1,10 +1,13 @@
 #include <nvfp4/recipe.hpp>
 
+#include <algorithm>
+#include <iterator>
 #include <stdexcept>
 
 #include <nvfp4/accumulation.hpp>
 #include <nvfp4/glob.hpp>
 #include <nvfp4/hadamard.hpp>
+#include <nvfp4/scheme.hpp>
 
 namespace nvfp4 {
 namespace {
@@ -19,8 +22,6 @@ Recipe uniform(std::string name, const OperandRecipe& operand, std::string accum
   return {.name = std::move(name), .fprop = gemm, .dgrad = gemm, .wgrad = gemm};
 }
 
-Recipe plain() { return uniform("nvfp4_plain", by("te"), "sm100_nvfp4"); }
-
 struct Techniques {
   bool rounding = true, transform = true, tiles = true, everywhere = false;
 };
@@ -29,8 +30,7 @@ struct Techniques {
 /// transform of 16 on both operands of wgrad, stochastic rounding of gradients, in dgrad and wgrad. Each technique
 /// can be left out; without any it is nvfp4_plain.
 Recipe nvidia(std::string name, const Techniques& t) {
-  Recipe r = plain();
-  r.name = std::move(name);
+  Recipe r = plain_recipe(std::move(name));
   if (t.tiles) r.fprop.b.block = r.dgrad.b.block = tile;
   if (t.transform) r.wgrad.a.rht = r.wgrad.b.rht = 16;
   r.dgrad.a.stochastic = r.wgrad.a.stochastic = t.rounding;
@@ -43,8 +43,7 @@ Recipe nvidia(std::string name, const Techniques& t) {
 /// Transformer Engine's row-scaled tensors: activations alone, an amax for each row (in wgrad, each column of X). No
 /// transform, no 2D scaling, no stochastic rounding goes with it.
 Recipe row_scaled() {
-  Recipe r = plain();
-  r.name = "te_rowscaled";
+  Recipe r = plain_recipe("te_rowscaled");
   r.fprop.a.tensor_scale = r.wgrad.b.tensor_scale = TensorScale::row;
   return r;
 }
@@ -86,11 +85,14 @@ void validate(const GemmRecipe& g, Gemm gemm) {
     throw std::invalid_argument("both operands are quantized, or neither");
   if (g.a.rht != g.b.rht)
     throw std::invalid_argument("both operands have the same transform, so that it cancels");
-  if (!find_accumulation(g.accumulate)) throw std::invalid_argument("no accumulation '" + g.accumulate + "'");
+  for (const std::string* name : {&g.accumulate, &g.accumulate_dense})
+    if (!find_accumulation(*name)) throw std::invalid_argument("no accumulation '" + *name + "'");
   const bool has_forward = gemm != Gemm::fprop && is_quantized(g.b);
   if (g.a.source == Source::forward || (g.b.source == Source::forward && !has_forward))
     throw std::invalid_argument("only b of dgrad and wgrad has codes of fprop to come from");
   for (const OperandRecipe* operand : {&g.a, &g.b}) validate(*operand);
+  validate(g.scheme);
+  find_scheme(g.scheme.name)->validate(g, gemm);
 }
 
 bool stays_in_high_precision(const ModelRecipe& m, const LayerPlace& layer) {
@@ -100,12 +102,10 @@ bool stays_in_high_precision(const ModelRecipe& m, const LayerPlace& layer) {
   return false;
 }
 
-}  // namespace
-
-std::span<const Recipe> recipes() {
-  static const Recipe table[] = {
+std::vector<Recipe> all_recipes() {
+  std::vector<Recipe> all{
       uniform("bf16", {}, "sm100_bf16"),
-      plain(),
+      plain_recipe("nvfp4_plain"),
       nvidia("nvidia", {}),
       nvidia("nvidia_no_sr", {.rounding = false}),
       nvidia("nvidia_no_rht", {.transform = false}),
@@ -115,6 +115,16 @@ std::span<const Recipe> recipes() {
       mxfp4(),
       four_over_six(),
   };
+  for (const Scheme* scheme : schemes()) std::ranges::move(scheme->recipes(), std::back_inserter(all));
+  return all;
+}
+
+}  // namespace
+
+Recipe plain_recipe(std::string name) { return uniform(std::move(name), by("te"), "sm100_nvfp4"); }
+
+std::span<const Recipe> recipes() {
+  static const std::vector<Recipe> table = all_recipes();
   return table;
 }
 
@@ -130,6 +140,10 @@ void validate(const Recipe& recipe) {
     } catch (const std::invalid_argument& e) {
       throw std::invalid_argument(std::string(name(gemm)) + ": " + e.what());
     }
+  for (const GemmRecipe* g : {&recipe.dgrad, &recipe.wgrad})
+    if (g->b.source == Source::forward && recipe.fprop.scheme.name != "plain")
+      throw std::invalid_argument("source forward: of " + recipe.fprop.scheme.name +
+                                  ", fprop has no codes of the whole matrix");
 }
 
 Recipe recipe_at(const ModelRecipe& m, const LayerPlace& layer, std::int64_t step) {

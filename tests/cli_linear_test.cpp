@@ -123,6 +123,39 @@ TEST_CASE("cli linear: a dump's terms are the products of its operands, and its 
   }
 }
 
+/// out = alpha * a * transpose(b), and the pass's out the sum of the terms' in order, a single row standing for all.
+TEST_CASE("cli linear: a dump of several terms, dense ones and rows that are broadcast among them") {
+  const Layer layer;
+  Recipe recipe = *find_recipe("averis");
+  for (GemmRecipe* g : {&recipe.fprop, &recipe.dgrad, &recipe.wgrad}) g->accumulate_dense = "exact";
+  spill(layer.folder / "r.json", io::to_json(recipe));
+  const Arguments how{"--recipe", layer.folder / "r.json", "--dump", layer.folder / "d"};
+  REQUIRE(run(layer.command() + how).exit_code == 0);
+  const Dump dump(layer.folder / "d");
+  for (const auto& [name, pass] : dump.manifest.at("passes").items()) {
+    const bool wgrad = name == "wgrad";
+    CAPTURE(wgrad);
+    REQUIRE(pass.at("terms").size() == (wgrad ? 4 : 2));
+    Matrix sum = dump.values(pass.at("terms").at(0).at("out"));
+    for (std::size_t t = 1; t < pass.at("terms").size(); ++t) {
+      const Json& term = pass.at("terms").at(t);
+      CHECK(term.at("kind") == "dense");
+      const Matrix a = dump.values(term.at("a")), b = dump.values(term.at("b")),
+                   out = dump.values(term.at("out"));
+      CHECK(out.rows == (wgrad ? sum.rows : 1));
+      for (std::int64_t i = 0; i < out.rows * out.cols; ++i) {
+        double exact = 0;  // BF16 products within a few binades
+        for (std::int64_t k = 0; k < a.cols; ++k)
+          exact += double{a.f32()[i / out.cols * a.cols + k]} * b.f32()[i % out.cols * b.cols + k];
+        CHECK(out.f32()[i] == static_cast<float>(exact) * term.at("alpha").get<float>());
+      }
+      for (std::int64_t i = 0; i < sum.rows * sum.cols; ++i)
+        sum.f32()[i] += out.f32()[i % (out.rows * out.cols)];
+    }
+    CHECK((sum.bytes == dump.values(pass.at("out")).bytes));
+  }
+}
+
 TEST_CASE("cli linear: dumped operands are the layer's, byte for byte") {
   const Layer layer;
   REQUIRE(run(layer.command() + Arguments{"--seed", "3", "--dump", layer.folder / "d"}).exit_code == 0);

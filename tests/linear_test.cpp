@@ -83,7 +83,42 @@ float product(const BlockScaledTensor& a, const BlockScaledTensor& b, std::int64
   return static_cast<float>(sum);
 }
 
+/// FNV-1a of y, dx and dw, of inputs that a seed alone fixes.
+std::uint64_t pinned(const Recipe& recipe) {
+  Matrix x(40, 52), w(36, 52), dy(40, 36);
+  std::uint64_t stream = 0;
+  for (Matrix* m : {&x, &w, &dy}) {
+    for (std::int64_t i = 0; i < m->rows * m->cols; ++i) {
+      const std::uint32_t word = draw({.seed = 77, .stream = stream}, i, 0)[0];
+      m->f32()[i] =
+          std::ldexp(static_cast<float>(static_cast<int>(word >> 24) - 128), static_cast<int>(word % 8));
+    }
+    ++stream;
+  }
+  const LinearResult r = linear(recipe, x.view(), w.view(), dy.view(), 5, cpu_kernels());
+  std::uint64_t hash = 0xCBF29CE484222325;
+  for (const Pass* pass : {&r.fprop, &r.dgrad, &r.wgrad})
+    for (const std::byte b : pass->out.bytes) hash = (hash ^ std::to_integer<unsigned>(b)) * 0x100000001B3;
+  return hash;
+}
+
 }  // namespace
+
+TEST_CASE("linear: recipes without a scheme have the bytes that they had before there were schemes") {
+  const std::pair<const char*, std::uint64_t> expected[] = {
+      {"bf16", 0xAEA4CC1188CCCE5F},          {"nvfp4_plain", 0xBD1A19CFA759ED09},
+      {"nvidia", 0x16DFF4707E3D649A},        {"nvidia_no_sr", 0xAF58A79819EFD838},
+      {"nvidia_no_rht", 0x31D3D1542A339B54}, {"nvidia_no_2d", 0xF96521AD95F06B8C},
+      {"te_rowscaled", 0x01E0E20EC25FFD3B},  {"nvidia_sr_everywhere", 0xD06311663A38EFDB},
+      {"mxfp4", 0x4F5B7A8F715EB86B},         {"four_over_six", 0xEEA508606F48CF2A},
+  };
+  for (const auto& [name, hash] : expected) {
+    const Recipe& recipe = named(name);
+    CAPTURE(recipe.name);
+    CHECK(recipe.fprop.scheme.name == "plain");
+    CHECK(pinned(recipe) == hash);
+  }
+}
 
 TEST_CASE("linear: every recipe on every layer for ragged shapes and any number of threads" *
           doctest::test_suite("sweep")) {
@@ -273,6 +308,12 @@ TEST_CASE("linear: shapes and recipes that fit nothing") {
   bad = r;
   bad.dgrad.accumulate = "sm999";
   CHECK_THROWS_WITH_AS(validate(bad), doctest::Contains("'sm999'"), std::invalid_argument);
+  bad = r;
+  bad.dgrad.accumulate_dense = "sm998";
+  CHECK_THROWS_WITH_AS(validate(bad), doctest::Contains("'sm998'"), std::invalid_argument);
+  bad = r;
+  bad.fprop.scheme.name = "sheme";
+  CHECK_THROWS_WITH_AS(validate(bad), "fprop: no scheme 'sheme'", std::invalid_argument);
 }
 
 TEST_CASE("linear: which layers stay in high precision, and from which step on") {

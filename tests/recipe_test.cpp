@@ -4,6 +4,7 @@
 
 #include <nvfp4/io/error.hpp>
 #include <nvfp4/io/recipe.hpp>
+#include <nvfp4/scheme.hpp>
 
 using namespace nvfp4;
 
@@ -33,7 +34,6 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 }  // namespace
 
 TEST_CASE("recipe: the published ones can be run, and are read back as they were written") {
-  CHECK(recipes().size() == 10);
   for (const Recipe& r : recipes()) {
     CAPTURE(r.name);
     CHECK_NOTHROW(validate(r));
@@ -53,6 +53,22 @@ TEST_CASE("recipe: what is left out has its default") {
   CHECK(r.wgrad == find_recipe("bf16")->wgrad);
 }
 
+TEST_CASE("recipe: a scheme's options are values of the product, those left out by default") {
+  const std::string text = io::to_json(*find_recipe("averis_fp4mean"));
+  CHECK(has(text, R"("name": "averis")"));
+  CHECK(has(text, R"("mean": "fp4")"));
+  CHECK(has(text, R"("wgrad_terms": 4)"));
+  CHECK_FALSE(has(io::to_json(*find_recipe("nvidia")), "scheme"));
+  const Recipe r =
+      io::parse_recipe(R"({"name": "mine", "fprop": {"a": {"dialect": "te"}, "b": {"dialect": "te"},
+      "scheme": {"name": "averis", "wgrad_terms": 2}, "accumulate_dense": "exact"}, "dgrad": {}, "wgrad": {}})",
+                       "r.json");
+  CHECK(r.fprop.scheme == scheme_recipe("averis", {{"wgrad_terms", "2"}}));
+  CHECK(r.fprop.scheme.options.at("mean") == "dense");
+  CHECK(r.fprop.accumulate_dense == "exact");
+  CHECK(io::parse_recipe(io::to_json(r), "r.json") == r);
+}
+
 TEST_CASE("recipe: faults are named with the file and the field") {
   CHECK(has(refusal("[]"), "r.json: recipe: expected an object"));
   CHECK(has(refusal("{}"), "field 'name'"));
@@ -64,6 +80,17 @@ TEST_CASE("recipe: faults are named with the file and the field") {
   CHECK(has(refusal(with("\"te\"", "\"et\"")), "no dialect 'et'"));
   CHECK(has(refusal(with("\"operands\": \"bf16\"", "\"operands\": \"fp8\"")), "expected one of bf16, fp32"));
   CHECK(has(refusal(with("sm100_nvfp4", "sm100_fp3")), "no accumulation 'sm100_fp3'"));
+  const auto of_scheme = [](const std::string& scheme) {
+    return refusal(with("\"out_dtype\"", "\"scheme\": " + scheme + ", \"out_dtype\""));
+  };
+  CHECK(has(of_scheme("{}"), "field 'fprop.scheme.name'"));
+  CHECK(has(of_scheme(R"({"name": "sheme"})"),
+            "field 'fprop.scheme': expected a scheme and its options, found "
+            "no scheme 'sheme'"));
+  CHECK(has(of_scheme(R"({"name": "plain", "k": 1})"), "plain has no option 'k'"));
+  CHECK(has(of_scheme(R"({"name": "averis", "meen": "fp4"})"), "averis has no option 'meen'"));
+  CHECK(has(of_scheme(R"({"name": "averis", "wgrad_terms": 3})"),
+            "averis's option wgrad_terms: expected one of 2, 4, found '3'"));
 }
 
 TEST_CASE("recipe: a model's, with a published recipe by name") {

@@ -22,6 +22,9 @@ struct OutputScaling {
 /// conventions: the product of the two decode scales, an EncodeScale's being 1 / it.
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b);
 
+/// The same where only one operand is quantized, and has one such scale or none: alpha = G * FP32(1 / d) of an amax.
+OutputScaling output_scaling(const BlockScaledTensor&);
+
 struct Kernels;
 
 /// What a GEMM does beside multiplying, in this order, each step one FP32 operation rounded to nearest even:

@@ -18,6 +18,7 @@
 #include <nvfp4/random.hpp>
 #include <nvfp4/recipe.hpp>
 #include <nvfp4/scale.hpp>
+#include <nvfp4/scheme.hpp>
 #include <nvfp4/stack.hpp>
 #include <nvfp4/stochastic.hpp>
 #include <nvfp4/te_random.hpp>

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,11 +43,23 @@ struct OperandRecipe {
   friend bool operator==(const OperandRecipe&, const OperandRecipe&) = default;
 };
 
+/// Of a scheme, by name.
+using Options = std::map<std::string, std::string, std::less<>>;
+
+/// What a product becomes before it is multiplied. `plain` is one term, a * transpose(b).
+struct SchemeRecipe {
+  std::string name = "plain";  ///< a name of schemes()
+  Options options{};           ///< every one that the scheme has: scheme_recipe() fills in what is left out
+  friend bool operator==(const SchemeRecipe&, const SchemeRecipe&) = default;
+};
+
 /// Both operands are quantized, or neither.
 struct GemmRecipe {
   OperandRecipe a{}, b{};
   std::string accumulate = "sm100_nvfp4";  ///< a name of accumulations()
-  Dtype out = Dtype::fp32;                 ///< what the accumulator, times alpha, is rounded to
+  Dtype out = Dtype::fp32;                 ///< what the sum of the terms is rounded to
+  SchemeRecipe scheme{};
+  std::string accumulate_dense = "sm100_bf16";  ///< of a scheme's dense terms beside quantized ones
   friend bool operator==(const GemmRecipe&, const GemmRecipe&) = default;
 };
 

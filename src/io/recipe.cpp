@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include <nvfp4/io/error.hpp>
+#include <nvfp4/scheme.hpp>
 
 #include "fields.hpp"
 #include "json.hpp"
@@ -33,8 +34,22 @@ Json json_of(const OperandRecipe& o) {
   return json;
 }
 
+/// Values that are digits are numbers in JSON.
+Json json_of(const SchemeRecipe& s) {
+  Json json{{"name", s.name}};
+  for (const auto& [key, value] : s.options)
+    json[key] = std::ranges::all_of(value, [](char c) { return '0' <= c && c <= '9'; })
+                    ? Json(std::stoll(value))
+                    : Json(value);
+  return json;
+}
+
 Json json_of(const GemmRecipe& g) {
-  return {{"a", json_of(g.a)}, {"b", json_of(g.b)}, {"accumulate", g.accumulate}, {"out_dtype", name(g.out)}};
+  Json json{
+      {"a", json_of(g.a)}, {"b", json_of(g.b)}, {"accumulate", g.accumulate}, {"out_dtype", name(g.out)}};
+  if (g.scheme != SchemeRecipe{}) json["scheme"] = json_of(g.scheme);
+  if (g.accumulate_dense != GemmRecipe{}.accumulate_dense) json["accumulate_dense"] = g.accumulate_dense;
+  return json;
 }
 
 Json json_of(const Recipe& r) {
@@ -90,13 +105,29 @@ OperandRecipe read_operand(const Fields& gemm, const std::string& key) {
   return o;
 }
 
+SchemeRecipe read_scheme(const Fields& gemm) {
+  const Fields fields = gemm.object("scheme");
+  const std::string scheme = fields.text("name");
+  Options options;
+  for (const auto& item : fields.all().items())
+    if (item.key() != "name")
+      options[item.key()] = item.value().is_string() ? item.value().get<std::string>() : item.value().dump();
+  try {
+    return scheme_recipe(scheme, std::move(options));
+  } catch (const std::invalid_argument& e) {
+    gemm.refuse("scheme", "a scheme and its options", e.what());
+  }
+}
+
 GemmRecipe read_gemm(const Fields& recipe, const std::string& key) {
   const Fields fields = recipe.object(key);
-  expect_only(fields, {"a", "b", "accumulate", "out_dtype"});
+  expect_only(fields, {"a", "b", "accumulate", "out_dtype", "scheme", "accumulate_dense"});
   GemmRecipe g{read_operand(fields, "a"), read_operand(fields, "b")};
   g.accumulate = g.a.dialect.empty() ? "sm100_bf16" : "sm100_nvfp4";
   read(fields, "accumulate", g.accumulate);
   read(fields, "out_dtype", {Dtype::fp32, Dtype::bf16, Dtype::fp16}, g.out);
+  if (fields.has("scheme")) g.scheme = read_scheme(fields);
+  read(fields, "accumulate_dense", g.accumulate_dense);
   return g;
 }
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include <nvfp4/dialects/arcquant.hpp>
 #include <nvfp4/dialects/auto_round.hpp>
 #include <nvfp4/dialects/compressed_tensors.hpp>
 #include <nvfp4/dialects/cutlass.hpp>
@@ -47,7 +48,8 @@ using Dialects = DialectList<
     dialects::fouroversix_static6, dialects::fouroversix_static4, dialects::fouroversix_mse,
     dialects::fouroversix_mae, dialects::fouroversix_absmax, dialects::fouroversix_unbiased, dialects::jax,
     dialects::mlx, dialects::mlx_single_level, dialects::ggml, dialects::paper, dialects::mxfp4_floor,
-    dialects::mxfp4_ceil, dialects::mxfp4_nearest, dialects::mxfp8_floor, dialects::mxfp8_ceil>;
+    dialects::mxfp4_ceil, dialects::mxfp4_nearest, dialects::mxfp8_floor, dialects::mxfp8_ceil,
+    dialects::arcquant>;
 
 inline std::span<const Dialect* const> all_dialects() { return Dialects::infos; }
 

@@ -1,0 +1,65 @@
+#include "schemes.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <stdexcept>
+
+namespace nvfp4 {
+namespace {
+
+/// Digits alone, so that a value has one spelling.
+bool is_integer_of(const Option& o, std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && std::to_string(value) == text && o.low <= value && value <= o.high;
+}
+
+std::string expected(const Option& o) {
+  std::string names;
+  for (const std::string_view v : o.values) names += (names.empty() ? "" : ", ") + std::string(v);
+  if (o.low > o.high) return names;
+  return names + (names.empty() ? "" : ", ") + std::to_string(o.low) + " to " + std::to_string(o.high);
+}
+
+void validate(const SchemeRecipe& r, const Option& o) {
+  const std::string name = r.name + "'s option " + std::string(o.name);
+  const auto found = r.options.find(o.name);
+  if (found == r.options.end()) throw std::invalid_argument(name + " is missing");
+  if (std::ranges::count(o.values, found->second) == 0 && !is_integer_of(o, found->second))
+    throw std::invalid_argument(name + ": expected one of " + expected(o) + ", found '" + found->second +
+                                "'");
+}
+
+}  // namespace
+
+std::span<const Scheme* const> schemes() {
+#define NVFP4_ADDRESS(name) &scheme::name,
+  static constexpr const Scheme* table[] = {NVFP4_SCHEMES(NVFP4_ADDRESS)};
+#undef NVFP4_ADDRESS
+  return table;
+}
+
+const Scheme* find_scheme(std::string_view name) {
+  for (const Scheme* s : schemes())
+    if (s->name == name) return s;
+  return nullptr;
+}
+
+void validate(const SchemeRecipe& r) {
+  const Scheme* scheme = find_scheme(r.name);
+  if (!scheme) throw std::invalid_argument("no scheme '" + r.name + "'");
+  for (const auto& item : r.options)
+    if (std::ranges::find(scheme->options, item.first, &Option::name) == scheme->options.end())
+      throw std::invalid_argument(r.name + " has no option '" + item.first + "'");
+  for (const Option& o : scheme->options) validate(r, o);
+}
+
+SchemeRecipe scheme_recipe(std::string_view name, Options options) {
+  SchemeRecipe r{std::string(name), std::move(options)};
+  if (const Scheme* scheme = find_scheme(name))
+    for (const Option& o : scheme->options) r.options.emplace(o.name, o.standard);
+  validate(r);
+  return r;
+}
+
+}  // namespace nvfp4

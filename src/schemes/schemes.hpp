@@ -1,0 +1,13 @@
+#pragma once
+#include <nvfp4/scheme.hpp>
+
+/// All schemes: each is a file of its name.
+#define NVFP4_SCHEMES(SCHEME) SCHEME(plain) SCHEME(averis) SCHEME(arcquant)
+
+namespace nvfp4::scheme {
+
+#define NVFP4_DECLARE(name) extern const Scheme name;
+NVFP4_SCHEMES(NVFP4_DECLARE)
+#undef NVFP4_DECLARE
+
+}  // namespace nvfp4::scheme
