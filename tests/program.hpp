@@ -44,9 +44,10 @@ inline std::vector<char*> pointers(std::vector<std::string>& texts) {
   return list;
 }
 
-inline Ran run(Arguments arguments, Surroundings around = {}) {
+inline Ran run(const Arguments& arguments, Surroundings around = {}) {
   const scratch::Folder folder;
-  arguments.insert(arguments.begin(), NVFP4_PROGRAM);
+  Arguments command{NVFP4_PROGRAM};
+  command.insert(command.end(), arguments.begin(), arguments.end());
   const std::string out = around.out.empty() ? folder / "out" : around.out, err = folder / "err";
   posix_spawn_file_actions_t files;
   ::posix_spawn_file_actions_init(&files);
@@ -54,7 +55,7 @@ inline Ran run(Arguments arguments, Surroundings around = {}) {
   ::posix_spawn_file_actions_addopen(&files, 1, out.c_str(), O_WRONLY | O_CREAT | O_NOCTTY, 0600);
   ::posix_spawn_file_actions_addopen(&files, 2, err.c_str(), O_WRONLY | O_CREAT, 0600);
   pid_t child = -1;
-  const int error = ::posix_spawn(&child, NVFP4_PROGRAM, &files, nullptr, pointers(arguments).data(),
+  const int error = ::posix_spawn(&child, NVFP4_PROGRAM, &files, nullptr, pointers(command).data(),
                                   pointers(around.environment).data());
   ::posix_spawn_file_actions_destroy(&files);
   int status = -1;
