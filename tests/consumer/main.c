@@ -8,7 +8,8 @@ int main(void) {
   float square;
   if (nvfp4_quantize(&input, NULL, &tensor) != NVFP4_OK) return puts(nvfp4_message()), 1;
   if (nvfp4_gemm(tensor, tensor, NULL, &square, 1) != NVFP4_OK) return puts(nvfp4_message()), 1;
-  printf("nvfp4 %s: scale 0x%02X, |x|^2 %g\n", nvfp4_version(), (unsigned)nvfp4_scales(tensor, NULL)[0], square);
+  printf("nvfp4 %s: scale 0x%02X, |x|^2 %g\n", nvfp4_version(), (unsigned)nvfp4_scales(tensor, NULL)[0],
+         square);
   nvfp4_free(tensor);
   return 0;
 }
