@@ -99,7 +99,7 @@ void PackedRows::pack(const BlockScaledTensor& t, std::int64_t row, const Scales
          units_.data() + before + r});
     Part& of_part = part[static_cast<std::size_t>(tile * parts + p)];
     of_part.spread = std::max(of_part.spread, facts.spread);
-    of_part.norm = std::max(of_part.norm, static_cast<double>(facts.norm));
+    of_part.norm = std::max(of_part.norm, facts.norm);
     all.least = std::min(all.least, facts.least);
     all.largest = std::max(all.largest, facts.largest);
     norm += facts.square;

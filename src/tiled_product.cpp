@@ -98,8 +98,8 @@ class Product {
     if (!loses_nothing(a_.whole[static_cast<std::size_t>(i)], b_.whole[static_cast<std::size_t>(j)]))
       return tiles_.full;
     const double squared_sum = a.norm * b.norm;
-    const bool wide = a.spread + b.spread > 7,
-               beyond_float = squared_sum >= 0x1p48;  // 15 * 15 * 2^7 < 2^15
+    const bool wide = a.spread + b.spread > 7;  // 15 * 15 * 2^7 < 2^15
+    const bool beyond_float = squared_sum >= 0x1p48;
     if (std::max(a.spread, b.spread) > isa::most_spread || squared_sum >= 0x1p62) return tiles_.full;
     return tiles_.sums[wide][beyond_float];
   }

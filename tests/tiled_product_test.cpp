@@ -149,6 +149,15 @@ TEST_CASE("products in tiles: what alignment cuts off a group, and off one besid
     fill(a, 0, 64, 1, code), fill(b, 0, 64, 1, 1);
     CHECK(product(a, b) == (code == 9 ? 0x1p17f : 0x1p17f - 0x1p-7f));
   }
+  // The same where the C comes from a step whose spread leaves no room for weights, half a part or more before.
+  for (const std::uint32_t code : {9u, 12u}) {
+    BlockScaledTensor a = zeros(640, 8), b = zeros(640, 7);
+    fill(a, 0, 0, 1, 4), fill(b, 0, 0, 1, 4);
+    for (BlockScaledTensor* t : {&a, &b}) t->scales[1] = t->scales[36] = 1;
+    fill(a, 0, 16, 1, 2), fill(b, 0, 17, 1, 2);  // whose products are zero
+    fill(a, 0, 576, 1, code), fill(b, 0, 576, 1, 1);
+    CHECK(product(a, b) == (code == 9 ? 0x1p17f : 0x1p17f - 0x1p-7f));
+  }
   // A C of 2^-20, and a step whose groups cancel under an exponent of 16.
   BlockScaledTensor a = zeros(128, 8), b = zeros(128, 8);
   a.scales[0] = b.scales[0] = 1;

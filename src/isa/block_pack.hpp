@@ -18,21 +18,22 @@ struct PackedStep {
   CodePair pairs[2];
   std::int16_t weights[step_groups];
   int least = 1000, largest = -1000;
-  std::int64_t norm = 0;  ///< below 2^43
+  double norm = 0;  ///< also of a spread whose weights have no room
 
   void weigh(const BlockScale* scale_of, const std::uint8_t* scales) {
-    int significand[step_groups], exponent[step_groups];
+    BlockScale counted[step_groups];
     for (int g = 0; g < step_groups; ++g) {
       const BlockScale s = scale_of[scales[g]];
       const bool counts = pairs[g / 2].nonzero[g % 2] != 0 && s.significand != 0;
-      significand[g] = counts ? s.significand : 0;
-      exponent[g] = counts ? s.exponent : 1000;
-      least = std::min(least, exponent[g]);
-      largest = std::max(largest, counts ? s.exponent : -1000);
+      counted[g] = counts ? s : BlockScale{0, 1000};
+      least = std::min<int>(least, counted[g].exponent);
+      largest = std::max<int>(largest, counts ? s.exponent : -1000);
     }
     for (int g = 0; g < step_groups; ++g) {
-      const std::int64_t weight = significand[g] << std::min(exponent[g] - least, most_spread);
-      weights[g] = static_cast<std::int16_t>(weight);
+      const BlockScale s = counted[g];
+      const int shift = s.significand ? s.exponent - least : 0;
+      weights[g] = static_cast<std::int16_t>(s.significand << std::min(shift, most_spread));
+      const double weight = s.significand * power_of_two(shift);
       norm += pairs[g / 2].squares[g % 2] * weight * weight;
     }
   }
@@ -73,7 +74,7 @@ PackFacts pack_steps(const PackTask& t) {
     facts.norm = std::max(facts.norm, step.norm);
     facts.least = std::min(facts.least, step.least);
     facts.largest = std::max(facts.largest, step.largest);
-    facts.square += static_cast<double>(step.norm) * (unit * unit);
+    facts.square += step.norm * (unit * unit);
   }
   return facts;
 }

@@ -63,7 +63,7 @@ struct PackTask {
 /// Of those steps. Exponents are those of scales that multiply a nonzero value.
 struct PackFacts {
   int spread = 0;                     ///< the largest difference of exponents in one step
-  std::int64_t norm = 0;              ///< the largest sum of (doubled value * weight)^2 of one step
+  double norm = 0;                    ///< the largest sum of (doubled value * weight)^2 of one step
   int least = 1000, largest = -1000;  ///< exponents
   double square = 0;                  ///< sum of value^2
 };
@@ -75,7 +75,7 @@ struct BlockTiles {
   std::array<std::uint8_t, 32> lane;  ///< of each column in a run of `values`
   void (*unpack)(const std::uint8_t* codes, int offset, CodePair&);
   PackFacts (*pack)(const PackTask&);
-  /// All of these are called while this thread rounds towards zero.
+  /// These and `full` are called while this thread rounds towards zero.
   /// Where no bit is lost in alignment and S = sum of weights[a] * weights[b] * dot fits 32 bits:
   /// D = truncated(C + units * S). By whether a product of weights may pass 16 bits, and whether S may pass the 24 of
   /// FP32.
