@@ -16,7 +16,8 @@ namespace {
 using cpu::infinite, cpu::least_unit, cpu::up;
 
 bool through_bf16(const Dialect& d) {
-  return d.name == "te_fast_math" || (d.name.starts_with("fouroversix") && !d.stochastic);
+  return d.name == "te_fast_math" || d.name == "arcquant" ||
+         (d.name.starts_with("fouroversix") && !d.stochastic);
 }
 
 /// How far the multiplier that an element meets may be from 1 / scale: a dialect's FP32 operations are fewer than 16;
