@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include <nvfp4/kernels.hpp>
@@ -35,7 +34,7 @@ Matrix converted(MatrixView x, Dtype to, const Kernels& kernels) {
   if (x.dtype != Dtype::fp32 && x.dtype != to) return converted(widened(x, kernels).view(), to, kernels);
   Matrix out(x.rows, x.cols, to);
   if (x.dtype == to) {
-    std::memcpy(out.bytes.data(), x.data, out.bytes.size());
+    std::copy_n(static_cast<const std::byte*>(x.data), out.bytes.size(), out.bytes.begin());  // may be none
     return out;
   }
   std::vector<std::uint32_t> codes(count_of(x));
