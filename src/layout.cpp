@@ -64,7 +64,7 @@ std::int64_t offset(ScaleLayout layout, std::int64_t r, std::int64_t c, std::int
   const std::int64_t tiles_per_row = round_up(cols, 4) / 4;
   switch (layout) {
     case ScaleLayout::linear: return r * cols + c;
-    // BlockTiles of 128x4 = 512 bytes, tiles of one row band in order of column. Inside, 32 rows apart lie side by
+    // Tiles of 128x4 = 512 bytes, tiles of one row band in order of column. Inside, 32 rows apart lie side by
     // side: the tensor core's four lane groups each read 4 consecutive bytes. (PTX ISA, tcgen05 scale layout;
     // TE swizzle.cuh; CUTLASS SfAtom ((32,4),(16,4)):((16,4),(0,1)).)
     case ScaleLayout::tiled_128x4:

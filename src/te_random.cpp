@@ -25,7 +25,7 @@ std::int64_t cta(const TePlace& p) {
 /// Shared memory's banks: lanes 16 to 31 of a warp turn a block's halves round.
 bool swizzled(std::int64_t thread) { return thread % 32 >= 16; }
 
-/// BlockTiles of 64x64, four to a CTA; in each, rows before columns, two draws for each.
+/// Tiles of 64x64, four to a CTA; in each, rows before columns, two draws for each.
 std::int64_t tuned_1d_stage(const TePlace& p) { return p.y % 128 / 64 * 2 + p.x % 128 / 64; }
 
 /// Four threads span a tile, 32 rows at a time.
@@ -42,7 +42,7 @@ TeDraw tuned_1d_columns(const TePlace& p) {
   return draw_of(cta<128>(p) + warp * 32 + lane, tuned_1d_stage(p) * 4 + 2 + p.x % 2);
 }
 
-/// BlockTiles of 32 rows, four to a CTA; in each, columns before rows, two draws for each. Eight threads span a tile, 16
+/// Tiles of 32 rows, four to a CTA; in each, columns before rows, two draws for each. Eight threads span a tile, 16
 /// rows at a time.
 template <int columns_before>
 TeDraw generic_2d_rows(const TePlace& p) {
@@ -139,7 +139,7 @@ constexpr std::string_view read_generic =
     "read in code; not compared with a run. The generic 1D kernel and the grouped cast of rows draw alike";
 constexpr std::string_view read_fused =
     "read in code; who holds which elements by CuTe's layouts, evaluated on a host; not compared with a run. "
-    "BlockTiles are "
+    "Tiles are "
     "handed out in any order, but the subsequence is of the tile alone";
 constexpr std::string_view read_grouped =
     "as rht_fused. The graph-safe twin takes the items' height from its buffer, so its draws differ where "

@@ -58,7 +58,7 @@ void expect_shape(const io::Array& array, const std::vector<std::int64_t>& shape
   if (array.info.shape != shape) array.refuse("shape " + shape_text(shape), shape_text(array.info.shape));
 }
 
-/// BlockTiles, rows, columns and K from the shapes of A, B and C.
+/// Tiles, rows, columns and K from the shapes of A, B and C.
 void set_shape(MmaFile& x, const io::Array& a, const io::Array& b, const io::Array& c) {
   const auto &sa = a.info.shape, &sb = b.info.shape;
   x.shape = c.info.shape;
