@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include <nvfp4/dialects/all.hpp>
 #include <nvfp4/nvfp4.hpp>
 #include <nvfp4/producers.hpp>
@@ -135,6 +137,31 @@ TEST_CASE("cli bench: rates beside their limit") {
   CHECK(has(refusal({"bench", "training", "--rows", "24"}), "--rows 24"));
   CHECK(refusal({"bench", "nope"}).starts_with("nvfp4: "));
   CHECK(has(refusal({"bench", "quantize", "--rows", "0"}), "--rows"));
+}
+
+TEST_CASE("cli bench gemm: three kinds of scales by each instruction set, beside what SGEMMs there are") {
+  const Json json = program::json({"bench", "gemm", "--size", "40", "--repetitions", "1", "--threads", "1"});
+  std::set<std::string> names, peers;
+  for (const Json& row : json["results"]) {
+    const std::string name = row["name"];
+    CHECK(row.value("unit", "") == "GMAC/s");
+    CHECK(row.value("rate", 0.0) > 0);
+    if (name.starts_with("sgemm/")) peers.insert(name.substr(6, name.find('-') - 6));
+    if (!name.starts_with("sgemm/")) names.insert(name);
+    CHECK(row.contains("ratio") == (!name.starts_with("sgemm/") && !peers.empty()));
+  }
+  for (const std::string missing : json["not_run"])
+    peers.insert(missing.substr(6, missing.find_first_of(":-") - 6));
+  CHECK(peers == std::set<std::string>{"eigen", "openblas"});
+  std::set<std::string> expected;
+  for (const nvfp4::Isa isa : {nvfp4::Isa::avx512, nvfp4::Isa::avx2, nvfp4::Isa::portable})
+    if (nvfp4::cpu_kernels(isa) && (isa != nvfp4::Isa::portable || !nvfp4::cpu_kernels(nvfp4::Isa::avx2)))
+      for (const std::string kind : {"narrow", "wide", "any"})
+        expected.insert("gemm/" + kind + "/" + std::string(name(isa)));
+  CHECK(names == expected);
+  CHECK(json["size"] == 40);
+  CHECK(!json.contains("rows"));
+  CHECK(has(refusal({"bench", "gemm", "--size", "0"}), "--size"));
 }
 
 TEST_CASE("cli explain: stochastic rounding by a byte") {

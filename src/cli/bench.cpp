@@ -8,8 +8,9 @@
 #include <CLI/CLI.hpp>
 #include <nvfp4/kernels.hpp>
 
-#include "bench.hpp"
+#include "bench_gemm.hpp"
 #include "command.hpp"
+#include "sgemm.hpp"
 
 namespace nvfp4::cli {
 
@@ -151,35 +152,56 @@ void refuse_rows(const Options& o) {
     throw UsageError("--rows " + std::to_string(o.rows) + ": RHT along tokens needs multiples of 16");
 }
 
-/// The rows of one dtype; a product has none.
 std::vector<Timed> time_rows(const Options& o, const Matrix& x, int thread_count, Progress& progress) {
-  if (o.name == "gemm") return time_gemm(o.size, thread_count, o.repetitions, progress);
   if (o.name == "quantize") return time_quantizers(x, thread_count, o.repetitions, progress);
   if (o.name == "training") return time_training(x, thread_count, o.repetitions, progress);
   return time_dialects(x, thread_count, o.repetitions, progress);
 }
 
-Outcome run(const Options& o) {
-  refuse_rows(o);
+void append(Outcome& outcome, const std::vector<Timed>& rows) {
+  const double limit = limit_of(rows);
+  for (const Timed& row : rows) {
+    outcome.json["results"].push_back(to_json(row, limit));
+    outcome.text += to_text(row, limit);
+  }
+}
+
+/// By one thread, then by all.
+template <class Time>
+void by_threads(Outcome& outcome, Time time) {
   const int all = threads();
-  const bool is_product = o.name == "gemm";
+  for (const int thread_count : all == 1 ? std::vector{1} : std::vector{1, all})
+    append(outcome, time(thread_count));
+  set_threads(all);
+}
+
+void run_gemm(Outcome& outcome, const Options& o, Progress& progress) {
+  const GemmBench bench(o.size);
+  by_threads(outcome, [&](int n) { return bench.time(n, o.repetitions, progress); });
+  outcome.json["size"] = o.size;
+  outcome.json["not_run"] = Json::array();
+  for (const std::string& missing : missing_sgemms()) {
+    outcome.json["not_run"].push_back(missing);
+    outcome.text += "not run: " + missing + '\n';
+  }
+}
+
+void run_quantizers(Outcome& outcome, const Options& o, Progress& progress) {
+  refuse_rows(o);
+  for (const Dtype dtype : {Dtype::fp32, Dtype::bf16}) {
+    const Matrix x = values(o.rows, o.cols, dtype);
+    by_threads(outcome, [&](int n) { return time_rows(o, x, n, progress); });
+  }
+  outcome.json["rows"] = o.rows;
+  outcome.json["cols"] = o.cols;
+}
+
+Outcome run(const Options& o) {
   Outcome outcome;
   outcome.json["results"] = Json::array();
   Progress progress("bench");
-  for (const Dtype dtype : is_product ? std::vector{Dtype::fp32} : std::vector{Dtype::fp32, Dtype::bf16}) {
-    const Matrix x = is_product ? Matrix() : values(o.rows, o.cols, dtype);
-    for (const int thread_count : all == 1 ? std::vector{1} : std::vector{1, all}) {
-      const std::vector<Timed> rows = time_rows(o, x, thread_count, progress);
-      const double limit = limit_of(rows);
-      for (const Timed& row : rows) {
-        outcome.json["results"].push_back(to_json(row, limit));
-        outcome.text += to_text(row, limit);
-      }
-    }
-  }
-  outcome.json.update(is_product ? Json{{"size", o.size}} : Json{{"rows", o.rows}, {"cols", o.cols}});
+  (o.name == "gemm" ? run_gemm : run_quantizers)(outcome, o, progress);
   outcome.json["repetitions"] = o.repetitions;
-  set_threads(all);
   return outcome;
 }
 
@@ -207,11 +229,11 @@ Run declare_bench(CLI::App& app) {
   app.footer(
       "Rates are bytes of input read, amax pass and quantize pass both in the time, medians of interleaved\n"
       "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit; of "
-      "dialects it is te, and\nof training te's rows. Rates of gemm are multiply-adds of sm100_nvfp4 on "
-      "block scales that "
-      "span three binades\n(narrow), nine (wide), or all (any), packing of both operands in the time; the "
-      "limit is the first "
-      "SGEMM, OpenBLAS's\nwhere libopenblas.so.0 is found.");
+      "dialects\n"
+      "it is te, and of training te's rows. Rates of gemm are multiply-adds of sm100_nvfp4, packing of both\n"
+      "operands in the time, on block scales that span three binades (narrow), seven (wide), or all (any); "
+      "the\n"
+      "limit is the first SGEMM, OpenBLAS's where libopenblas.so.0 is found.");
   return [o] { return run(*o); };
 }
 

@@ -25,8 +25,4 @@ double seconds(Work work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// sm100_nvfp4 of n x n operands by each instruction set, on three kinds of block scales, held against SGEMM of the
-/// dequantized operands.
-std::vector<Timed> time_gemm(int n, int thread_count, int repetitions, Progress&);
-
 }  // namespace nvfp4::cli

@@ -1,9 +1,9 @@
+#include "bench_gemm.hpp"
+
 #include <cmath>
+#include <functional>
 #include <random>
 
-#include <nvfp4/kernels.hpp>
-
-#include "bench.hpp"
 #include "sgemm.hpp"
 
 namespace nvfp4::cli {
@@ -18,37 +18,32 @@ BlockScaledTensor narrow(int n, std::uint64_t seed) {
   return cpu_kernels().quantize(x.view(), {}, {});
 }
 
-/// The same with each block's scale moved by up to 6 binades.
-BlockScaledTensor wide(int n, std::uint64_t seed) {
-  BlockScaledTensor x = narrow(n, seed);
-  std::mt19937_64 random(seed + 1);
+/// The same elements under scales of seven binades.
+BlockScaledTensor wide(BlockScaledTensor x, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
   for (std::uint8_t& scale : x.scales)
     scale = static_cast<std::uint8_t>((8 + random() % 7) * 8 | (scale & 7));
   return x;
 }
 
-/// Every finite block scale alike.
-BlockScaledTensor any(int n, std::uint64_t seed) {
-  BlockScaledTensor x = narrow(n, seed);
-  std::mt19937_64 random(seed + 1);
+/// The same elements, every finite scale alike.
+BlockScaledTensor any(BlockScaledTensor x, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
   for (std::uint8_t& scale : x.scales) scale = static_cast<std::uint8_t>(random() % 127);
   return x;
 }
 
-struct Kind {
-  std::string_view name;
-  BlockScaledTensor a, b;
-};
-
 }  // namespace
 
-std::vector<Timed> time_gemm(int n, int thread_count, int repetitions, Progress& progress) {
+GemmBench::GemmBench(int n) : n_(n) {
+  const BlockScaledTensor a = narrow(n, 1), b = narrow(n, 2);
+  kinds_ = {{"narrow", a, b}, {"wide", wide(a, 3), wide(b, 4)}, {"any", any(a, 3), any(b, 4)}};
+  a_ = cpu_kernels().dequantize(a), b_ = cpu_kernels().dequantize(b);
+}
+
+std::vector<Timed> GemmBench::time(int thread_count, int repetitions, Progress& progress) const {
   set_threads(thread_count);
-  const Kind kinds[] = {{"narrow", narrow(n, 1), narrow(n, 3)},
-                        {"wide", wide(n, 1), wide(n, 3)},
-                        {"any", any(n, 1), any(n, 3)}};
-  const Matrix a = cpu_kernels().dequantize(kinds[0].a), b = cpu_kernels().dequantize(kinds[0].b);
-  Matrix c(n, n);
+  Matrix c(n_, n_);
   std::vector<Timed> rows;
   std::vector<std::function<void()>> work;
   const auto add = [&](std::string name, std::string limit, std::function<void()> run) {
@@ -56,17 +51,20 @@ std::vector<Timed> time_gemm(int n, int thread_count, int repetitions, Progress&
     work.push_back(std::move(run));
   };
   for (const Sgemm& peer : sgemms())
-    add("sgemm/" + peer.name, "", [&, peer] { peer.multiply(n, a.f32(), b.f32(), c.f32(), thread_count); });
+    add("sgemm/" + peer.name, "",
+        [&, peer] { peer.multiply(n_, a_.f32(), b_.f32(), c.f32(), thread_count); });
+  const std::string limit = work.empty() ? "" : "sgemm";
   const Accumulation& model = *find_accumulation("sm100_nvfp4");
   for (const Isa isa : {Isa::avx512, Isa::avx2, Isa::portable})
-    if (const Kernels* kernels = cpu_kernels(isa); kernels && (isa != Isa::portable || work.size() <= 1))
-      for (const Kind& kind : kinds)
-        add("gemm/" + std::string(kind.name) + "/" + std::string(name(isa)), "sgemm",
+    if (const Kernels* kernels = cpu_kernels(isa);
+        kernels && (isa != Isa::portable || !cpu_kernels(Isa::avx2)))
+      for (const Kind& kind : kinds_)
+        add("gemm/" + kind.name + "/" + std::string(name(isa)), limit,
             [&, kernels] { c = kernels->multiply(kind.a, kind.b, model); });
   for (int i = 0; i < repetitions; ++i) {
     progress.show(i, repetitions, "repetitions");
     for (std::size_t w = 0; w < work.size(); ++w)
-      rows[w].rates.push_back(std::pow(n, 3) * 1e-9 / seconds(work[w]));
+      rows[w].rates.push_back(std::pow(n_, 3) * 1e-9 / seconds(work[w]));
   }
   return rows;
 }

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <optional>
 
 #include <nvfp4/kernels.hpp>
 
@@ -28,23 +29,34 @@ void* load_openblas() {
   return dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
 }
 
+std::optional<Sgemm> openblas_sgemm() {
+  void* library = load_openblas();
+  if (!library) return std::nullopt;
+  auto* cblas = symbol<Cblas>(library, "cblas_sgemm");
+  auto* core = symbol<char*()>(library, "openblas_get_corename");
+  auto* set_count = symbol<void(int)>(library, "openblas_set_num_threads");
+  if (!cblas || !core || !set_count) return std::nullopt;
+  return Sgemm{"openblas-" + std::string(core()),
+               [=](int n, const float* a, const float* b, float* c, int threads) {
+                 set_count(threads);
+                 cblas(row_major, plain, transposed, n, n, n, 1, a, n, b, n, 0, c, n);
+               }};
+}
+
 }  // namespace
 
 std::vector<Sgemm> sgemms() {
   std::vector<Sgemm> all;
-  if (void* library = load_openblas()) {
-    auto* cblas = symbol<Cblas>(library, "cblas_sgemm");
-    auto* core = symbol<char*()>(library, "openblas_get_corename");
-    auto* set_count = symbol<void(int)>(library, "openblas_set_num_threads");
-    if (cblas && core && set_count)
-      all.push_back({"openblas-" + std::string(core()),
-                     [=](int n, const float* a, const float* b, float* c, int threads) {
-                       set_count(threads);
-                       cblas(row_major, plain, transposed, n, n, n, 1, a, n, b, n, 0, c, n);
-                     }});
-  }
+  if (const std::optional<Sgemm> openblas = openblas_sgemm()) all.push_back(*openblas);
   if (cpu_kernels(Isa::avx2)) all.push_back({"eigen-avx2", eigen_sgemm});
   return all;
+}
+
+std::vector<std::string> missing_sgemms() {
+  std::vector<std::string> missing;
+  if (!openblas_sgemm()) missing.push_back("sgemm/openblas: needs libopenblas.so.0");
+  if (!cpu_kernels(Isa::avx2)) missing.push_back("sgemm/eigen-avx2: needs AVX2");
+  return missing;
 }
 
 }  // namespace nvfp4::cli

@@ -14,6 +14,9 @@ struct Sgemm {
 /// OpenBLAS, where this machine has it, with kernels for the best instruction set that it has; then Eigen.
 std::vector<Sgemm> sgemms();
 
+/// What is not among them here, and what it needs.
+std::vector<std::string> missing_sgemms();
+
 /// Eigen's by the instruction set that its file is compiled for.
 void eigen_sgemm(int n, const float* a, const float* b, float* c, int threads);
 
