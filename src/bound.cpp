@@ -1,7 +1,6 @@
 #include <nvfp4/bound.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -9,13 +8,14 @@
 
 #include "accumulator.hpp"
 #include "float_environment.hpp"
+#include "lowest_bit.hpp"
 #include "upward.hpp"
 
 /// The sums of docs/bounds.md 2 and 3.
 namespace nvfp4 {
 namespace {
 
-using cpu::fp32, cpu::Grid, cpu::infinite, cpu::lost, cpu::power_below, cpu::up;
+using cpu::fp32, cpu::Grid, cpu::infinite, cpu::lost, cpu::lowest_bit, cpu::power_below, cpu::up;
 
 /// Its smallest exponent is one above the format's, so that half a unit does not underflow.
 constexpr Grid fp64{52, -1021, std::numeric_limits<double>::max()};
@@ -35,14 +35,6 @@ int widest_term(const Accumulation& acc, bool starts_from_zero) {
   return bits;
 }
 
-/// The exponent of the largest power of two of which x, finite and not 0, is a multiple.
-int quantum_exponent(double x) {
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  const auto field = static_cast<int>(bits >> 52 & 0x7FF);
-  const std::uint64_t significand = (bits & 0xFFFFFFFFFFFFF) | (field ? 0x10000000000000 : 0);
-  return std::max(field, 1) - 1075 + std::countr_zero(significand);
-}
-
 /// The errors of one output, added up as its sum proceeds.
 class Sum {
  public:
@@ -52,7 +44,7 @@ class Sum {
         to_nearest_(acc.out == Conversion::rne_fp16 || acc.out == Conversion::rne_fp32),
         lossy_(acc.step / acc.group + (acc.fraction_bits < widest_term(acc, c == 0))),
         magnitude_(std::abs(c)),
-        quantum_(c == 0 ? infinite : std::ldexp(1, quantum_exponent(c))) {}
+        quantum_(c == 0 ? infinite : std::ldexp(1, lowest_bit(c))) {}
 
   void add(Products p) {
     p.quantum = quantum_ = std::min(p.quantum, quantum_);
@@ -175,7 +167,7 @@ Products products(std::span<const double> p, std::span<const double> alignments)
     all.alignment = std::max(all.alignment, alignments.empty() ? power_below(x) : alignments[k]);
     if (x == 0) continue;
     all.magnitude = up(all.magnitude + x);
-    quantum = std::min(quantum, quantum_exponent(x));
+    quantum = std::min(quantum, lowest_bit(x));
   }
   if (all.magnitude > 0) all.quantum = std::ldexp(1, quantum);
   return all;

@@ -8,6 +8,7 @@
 
 #include <nvfp4/kernels.hpp>
 
+#include "code_rows.hpp"
 #include "float_environment.hpp"
 #include "gemm.hpp"
 #include "upward.hpp"
@@ -31,12 +32,6 @@ std::vector<float> values_of(Format format) {
 double alignment_of(double x, Format format) {
   if (format == Format::e8m0) return x;
   return std::max(power_below(std::abs(x)), std::ldexp(1, 1 - info(format).bias));
-}
-
-std::uint8_t element_code(const BlockScaledTensor& t, std::int64_t row, std::int64_t k) {
-  const bool nibbles = info(t.spec.dialect->element).bits == 4;
-  const std::uint8_t byte = t.codes[static_cast<std::size_t>(row * t.row_bytes() + (nibbles ? k / 2 : k))];
-  return nibbles ? static_cast<std::uint8_t>(byte >> (k % 2 * 4) & 15) : byte;
 }
 
 /// Exact numbers of FP32 arithmetic, and how far the computed ones may be from them.
@@ -169,17 +164,18 @@ std::vector<BoundRow> bound_rows(const BlockScaledTensor& t, const Accumulation&
   const cpu::FloatEnvironment fenced;
   const Dialect& d = *t.spec.dialect;
   const std::vector<float> elements = values_of(d.element), scales = values_of(d.scale);
+  const cpu::CodeRows codes = cpu::code_rows(t);
+  cpu::CodeRow code(codes, t.cols);
   const auto cols = static_cast<std::size_t>(t.cols);
   const std::vector<double> zeros(cols);
   std::vector<BoundRow> rows(static_cast<std::size_t>(t.rows), {zeros, zeros, zeros});
   for (std::int64_t i = 0; i < t.rows; ++i) {
     BoundRow& row = rows[static_cast<std::size_t>(i)];
     const std::vector<double> errors = errors_of_scales(t, i, scales);
+    code.read(codes, i);
     for (std::size_t k = 0; k < cols; ++k) {
-      const auto col = static_cast<std::int64_t>(k);
-      const std::uint8_t byte =
-          t.scales[static_cast<std::size_t>(i * t.blocks_per_row() + col / t.spec.block.cols)];
-      const double element = elements[element_code(t, i, col)], scale = scales[byte];
+      const std::uint8_t byte = code.scale_at(static_cast<std::int64_t>(k));
+      const double element = elements[code.codes[k]], scale = scales[byte];
       require_finite(element * scale, "value");
       row.values[k] = element * scale;
       row.alignments[k] = alignment_of(scale, d.scale);

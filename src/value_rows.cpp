@@ -6,6 +6,7 @@
 
 #include "accumulator.hpp"
 #include "formats.hpp"
+#include "lowest_bit.hpp"
 #include "wide_sum.hpp"
 
 namespace nvfp4::cpu {
@@ -20,20 +21,13 @@ std::vector<float> decoded(std::span<const std::uint32_t> codes, std::optional<F
   return values;
 }
 
-/// The place of the lowest bit that is set; x finite and nonzero.
-int lowest_bit_of(double x) {
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  const std::uint64_t significand = (bits & 0xFFFFFFFFFFFFF) | 0x10000000000000;
-  return static_cast<int>(bits >> 52 & 0x7FF) - 1075 + std::countr_zero(significand);
-}
-
 }  // namespace
 
 void ValueRows::Range::add(double value) {
   if (!std::isfinite(value)) {
     finite = false;
   } else if (value != 0) {
-    lowest_bit = std::min(lowest_bit, lowest_bit_of(value));
+    lowest_bit = std::min(lowest_bit, cpu::lowest_bit(value));
     highest_bit = std::max(highest_bit, std::ilogb(value));
   }
 }
