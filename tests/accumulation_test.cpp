@@ -12,6 +12,7 @@
 
 #include "tests/adversary.hpp"
 #include "tests/cpu_tables.hpp"
+#include "tests/scattered.hpp"
 
 using namespace nvfp4;
 using adversary::Adversary, adversary::bits, adversary::code_of, adversary::Codes, adversary::elements_of;
@@ -249,16 +250,8 @@ TEST_CASE("accumulation: both layers agree on models that nobody has built" * do
 
 namespace {
 
-/// Each 16 numbers in a row in a binade of their own.
 Matrix random_matrix(std::int64_t rows, std::int64_t cols, unsigned seed, unsigned binades) {
-  std::mt19937 random(seed);
-  Matrix x(rows, cols);
-  int binade = 0;
-  for (std::int64_t i = 0; i < rows * cols; ++i) {
-    if (i % 16 == 0) binade = -31 + static_cast<int>(random() % binades);
-    x.f32()[i] = std::ldexp(static_cast<float>(static_cast<std::int32_t>(random())), binade);
-  }
-  return x;
+  return scattered::blocks(rows, cols, seed, binades, scattered::From::up);
 }
 
 BlockScaledTensor quantized(std::int64_t rows, std::int64_t cols, unsigned seed,

@@ -8,9 +8,10 @@
 
 #include <nvfp4/nvfp4.hpp>
 
-#include "tests/cpu_tables.hpp"
+#include "tests/layer.hpp"
 
 using namespace nvfp4;
+using layer::Layer;
 
 /// Augmented residual channels.
 namespace {
@@ -25,14 +26,7 @@ Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed, float outli
   return x;
 }
 
-struct Layer {
-  Matrix x, w, dy;
-  LinearResult run(const Recipe& recipe, const Kernels& kernels = cpu_kernels()) const {
-    return linear(recipe, x.view(), w.view(), dy.view(), 5, kernels);
-  }
-};
-
-Layer layer(std::int64_t tokens, std::int64_t in, std::int64_t out, float outlier = 40) {
+Layer made(std::int64_t tokens, std::int64_t in, std::int64_t out, float outlier = 40) {
   return {gaussian(tokens, in, 1, outlier), gaussian(out, in, 2), gaussian(tokens, out, 3)};
 }
 
@@ -133,7 +127,7 @@ Matrix search_blocks() {
 }  // namespace
 
 TEST_CASE("arcquant: the augmented product is that of the dual-stage reconstruction, in either layout") {
-  const Layer in = layer(24, 72, 20);
+  const Layer in = made(24, 72, 20);
   const Recipe recipe = exactly(arcquant());
   const LinearResult r = in.run(recipe);
   const Term& term = r.fprop.terms[0];
@@ -156,7 +150,7 @@ TEST_CASE("arcquant: the augmented product is that of the dual-stage reconstruct
 
 TEST_CASE("arcquant: both stages are te's under one tensor scale, and outliers come last") {
   const Kernels& k = cpu_kernels();
-  const Layer in = layer(24, 80, 20);
+  const Layer in = made(24, 80, 20);
   const Term term = in.run(arcquant()).fprop.terms[0];
   const Matrix& x = term.a.transformed;
   const BlockScaledTensor q = k.quantize(x.view(), {}, {});
@@ -182,7 +176,7 @@ TEST_CASE("arcquant: both stages are te's under one tensor scale, and outliers c
 }
 
 TEST_CASE("arcquant: interleaved, each block of residuals follows its own") {
-  const Layer in = layer(8, 64, 16);
+  const Layer in = made(8, 64, 16);
   const auto run = [&](const char* layout) {
     return in.run(arcquant({{"channels", "32"}, {"layout", layout}})).fprop.terms[0];
   };
@@ -198,7 +192,7 @@ TEST_CASE("arcquant: interleaved, each block of residuals follows its own") {
 }
 
 TEST_CASE("arcquant: without outliers it is nvfp4_plain, byte for byte, and so are its other passes always") {
-  const Layer in = layer(37, 20, 12);
+  const Layer in = made(37, 20, 12);
   const LinearResult plain = in.run(*find_recipe("nvfp4_plain"));
   for (const char* channels : {"0", "calibrated"}) {
     const LinearResult r = in.run(arcquant({{"channels", channels}}));
@@ -256,7 +250,7 @@ TEST_CASE("arcquant: in blocks far below the tensor's maximum the paper's bound 
 
 /// Measured: 0.67 of the squared error, the outliers' own part.
 TEST_CASE("arcquant: with outlier channels its error is less than nvfp4_plain's") {
-  const Layer in = layer(128, 128, 64);
+  const Layer in = made(128, 128, 64);
   const Matrix exact = in.run(*find_recipe("bf16")).fprop.out;
   const auto error = [&](const Recipe& r) {
     const Matrix out = in.run(r).fprop.out;
@@ -294,7 +288,7 @@ TEST_CASE("arcquant: by the authors' code, residuals are of elements divided by 
     return v;
   };
   const Encoding bf16{.format = Format::bf16}, e4m3{.format = Format::ue4m3}, e2m1{.format = Format::e2m1};
-  const Layer in = layer(6, 128, 16);
+  const Layer in = made(6, 128, 16);
   const Term term = in.run(*find_recipe("arcquant_code")).fprop.terms[0];
   const BlockScaledTensor& a = *term.a.quantized;
   REQUIRE(a.cols == 128 + 64);
@@ -323,7 +317,7 @@ TEST_CASE("arcquant: by the authors' code, residuals are of elements divided by 
 }
 
 TEST_CASE("arcquant: by the authors' code, weights far below zero saturate") {
-  Layer in = layer(16, 64, 16);
+  Layer in = made(16, 64, 16);
   in.w.f32()[0] = 4;
   in.w.f32()[1] = -64;
   const BlockScaledTensor w = *in.run(*find_recipe("arcquant_code")).fprop.terms[0].b.quantized;
@@ -339,24 +333,10 @@ TEST_CASE("arcquant: by the authors' code, weights far below zero saturate") {
 }
 
 TEST_CASE("arcquant: bytes are the reference's on every layer, for ragged shapes and any number of threads") {
-  const int before = threads();
-  const Layer ragged = layer(21, 43, 12);
+  const Layer ragged = made(21, 43, 12);
   for (const Recipe& recipe :
-       {arcquant(), arcquant({{"layout", "interleaved"}}), *find_recipe("arcquant_code")}) {
-    const LinearResult expected = ragged.run(recipe, reference_kernels());
-    const auto same = [&](const LinearResult& r) {
-      const Term &a = r.fprop.terms[0], &b = expected.fprop.terms[0];
-      return compare(*a.a.quantized, *b.a.quantized).equal() &&
-             compare(*a.b.quantized, *b.b.quantized).equal() &&
-             values(r.fprop.out) == values(expected.fprop.out);
-    };
-    for (const Kernels* kernels : cpu_tables()) CHECK(same(ragged.run(recipe, *kernels)));
-    for (const int n : {1, 2, 7}) {
-      set_threads(n);
-      CHECK(same(ragged.run(recipe)));
-    }
-    set_threads(before);
-  }
+       {arcquant(), arcquant({{"layout", "interleaved"}}), *find_recipe("arcquant_code")})
+    layer::check_every_layer(ragged, recipe);
 }
 
 TEST_CASE("arcquant: recipes that it cannot lower") {

@@ -9,9 +9,10 @@
 
 #include <nvfp4/nvfp4.hpp>
 
-#include "tests/cpu_tables.hpp"
+#include "tests/layer.hpp"
 
 using namespace nvfp4;
+using layer::Layer;
 
 /// Mean-residual splitting.
 namespace {
@@ -32,13 +33,6 @@ float shift(std::int64_t j) {
   constexpr float halves[] = {2, -12, 0, 4, -6, 1};
   return halves[(j % 16) % 6] * unit;
 }
-
-struct Layer {
-  Matrix x, w, dy;
-  LinearResult run(const Recipe& recipe, const Kernels& kernels = cpu_kernels()) const {
-    return linear(recipe, x.view(), w.view(), dy.view(), 5, kernels);
-  }
-};
 
 /// Of numbers that are exact in every operand. The mean of dY is half of X's.
 Layer exact_layer(float x_shift = 1, float dy_shift = 1) {
@@ -271,23 +265,9 @@ TEST_CASE(
 }
 
 TEST_CASE("averis: bytes are the reference's on every layer, for ragged shapes and any number of threads") {
-  const int before = threads();
   const Layer ragged{gaussian(37, 20, 1, 3), gaussian(12, 20, 2, 0), gaussian(37, 12, 3, 3)};
-  for (const char* name : {"averis", "averis_fp4mean", "averis_rht"}) {
-    const Recipe& recipe = *find_recipe(name);
-    const LinearResult expected = ragged.run(recipe, reference_kernels());
-    const auto same = [&](const LinearResult& r) {
-      return values(r.fprop.out) == values(expected.fprop.out) &&
-             values(r.dgrad.out) == values(expected.dgrad.out) &&
-             values(r.wgrad.out) == values(expected.wgrad.out);
-    };
-    for (const Kernels* kernels : cpu_tables()) CHECK(same(ragged.run(recipe, *kernels)));
-    for (const int n : {1, 2, 7}) {
-      set_threads(n);
-      CHECK(same(ragged.run(recipe)));
-    }
-    set_threads(before);
-  }
+  for (const char* name : {"averis", "averis_fp4mean", "averis_rht"})
+    layer::check_every_layer(ragged, *find_recipe(name));
 }
 
 TEST_CASE("averis: recipes that it cannot lower") {

@@ -10,9 +10,10 @@
 #include <nvfp4/linear.hpp>
 #include <nvfp4/nvfp4.hpp>
 
-#include "tests/cpu_tables.hpp"
+#include "tests/layer.hpp"
 
 using namespace nvfp4;
+using layer::equal;
 
 /// One linear layer forward and backward by every recipe.
 namespace {
@@ -25,37 +26,12 @@ Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed) {
   return x;
 }
 
-struct Inputs {
-  Matrix x, w, dy;
+struct Inputs : layer::Layer {
   Inputs(std::int64_t tokens, std::int64_t in, std::int64_t out)
-      : x(gaussian(tokens, in, 1)), w(gaussian(out, in, 2)), dy(gaussian(tokens, out, 3)) {}
-  LinearResult run(const Recipe& recipe, const Kernels& kernels = cpu_kernels(),
-                   std::uint64_t seed = 5) const {
-    return linear(recipe, x.view(), w.view(), dy.view(), seed, kernels);
-  }
+      : Layer{gaussian(tokens, in, 1), gaussian(out, in, 2), gaussian(tokens, out, 3)} {}
 };
 
 const Recipe& named(std::string_view name) { return *find_recipe(name); }
-
-bool equal(const Operand& a, const Operand& b) {
-  if (a.quantized.has_value() != b.quantized.has_value()) return false;
-  if (a.quantized)
-    return compare(*a.quantized, *b.quantized).equal() && a.transformed.bytes == b.transformed.bytes;
-  return a.dense.bytes == b.dense.bytes;
-}
-
-bool equal(const Pass& a, const Pass& b) {
-  if (a.terms.size() != b.terms.size() || a.out.bytes != b.out.bytes) return false;
-  for (std::size_t i = 0; i < a.terms.size(); ++i)
-    if (!equal(a.terms[i].a, b.terms[i].a) || !equal(a.terms[i].b, b.terms[i].b) ||
-        a.terms[i].out.bytes != b.terms[i].out.bytes)
-      return false;
-  return true;
-}
-
-bool equal(const LinearResult& a, const LinearResult& b) {
-  return equal(a.fprop, b.fprop) && equal(a.dgrad, b.dgrad) && equal(a.wgrad, b.wgrad);
-}
 
 /// element * block scale, in double: exact.
 std::vector<double> decoded(const BlockScaledTensor& t) {
@@ -122,18 +98,8 @@ TEST_CASE("linear: recipes without a scheme have the bytes that they had before 
 
 TEST_CASE("linear: every recipe on every layer for ragged shapes and any number of threads" *
           doctest::test_suite("sweep")) {
-  const int before = threads();
   for (const Inputs& in : {Inputs(48, 64, 32), Inputs(37, 20, 12)})
-    for (const Recipe& recipe : recipes()) {
-      CAPTURE(recipe.name);
-      const LinearResult expected = in.run(recipe, reference_kernels());
-      for (const Kernels* kernels : cpu_tables()) CHECK(equal(expected, in.run(recipe, *kernels)));
-      for (const int n : {1, 2, 7}) {
-        set_threads(n);
-        CHECK(equal(expected, in.run(recipe)));
-      }
-      set_threads(before);
-    }
+    for (const Recipe& recipe : recipes()) layer::check_every_layer(in, recipe);
 }
 
 TEST_CASE("linear: an output is alpha times the exact product, where the accumulation is exact") {

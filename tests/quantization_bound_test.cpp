@@ -277,14 +277,7 @@ TEST_CASE("quantization bound: stochastic rounding, its mean and its mean square
 namespace {
 
 Matrix random_matrix(std::int64_t rows, std::int64_t cols, unsigned seed, unsigned binades) {
-  std::mt19937 random(seed);
-  Matrix x(rows, cols);
-  int binade = 0;
-  for (std::int64_t i = 0; i < rows * cols; ++i) {
-    if (i % 16 == 0) binade = -31 - static_cast<int>(random() % binades);
-    x.f32()[i] = std::ldexp(static_cast<float>(static_cast<std::int32_t>(random())), binade);
-  }
-  return x;
+  return scattered::blocks(rows, cols, seed, binades, scattered::From::down);
 }
 
 struct Pair {

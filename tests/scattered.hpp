@@ -1,6 +1,8 @@
 #pragma once
 #include <bit>
+#include <cmath>
 #include <cstdint>
+#include <random>
 
 #include <nvfp4/random.hpp>
 #include <nvfp4/tensor.hpp>
@@ -32,6 +34,19 @@ inline Matrix matrix(std::int64_t rows, std::int64_t cols, Dtype dtype, const Nu
       x.f32()[i] = std::bit_cast<float>(bits);
     else
       x.u16()[i] = static_cast<std::uint16_t>(bits);
+  }
+  return x;
+}
+
+/// Each 16 numbers in a row in a binade of their own: one of so many, from 2^0 up or down.
+enum class From : int { up = 1, down = -1 };
+inline Matrix blocks(std::int64_t rows, std::int64_t cols, unsigned seed, unsigned binades, From from) {
+  std::mt19937 random(seed);
+  Matrix x(rows, cols);
+  int binade = 0;
+  for (std::int64_t i = 0; i < rows * cols; ++i) {
+    if (i % 16 == 0) binade = -31 + static_cast<int>(from) * static_cast<int>(random() % binades);
+    x.f32()[i] = std::ldexp(static_cast<float>(static_cast<std::int32_t>(random())), binade);
   }
   return x;
 }
