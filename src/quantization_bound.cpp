@@ -15,16 +15,11 @@ namespace {
 
 using cpu::infinite, cpu::least_unit, cpu::up;
 
-bool through_bf16(const Dialect& d) {
-  return d.name == "te_fast_math" || d.name == "arcquant" ||
-         (d.name.starts_with("fouroversix") && !d.stochastic);
-}
-
 /// How far the multiplier that an element meets may be from 1 / scale: a dialect's FP32 operations are fewer than 16;
 /// some round to (or cut) BF16, or to the input's type, twice.
 double slack(const Dialect& d, Dtype dtype) {
   const bool narrow = dtype != Dtype::fp32 && !d.name.starts_with("te");
-  return narrow || through_bf16(d) ? 0x1p-7 : 0x1p-20;
+  return narrow || d.bf16_steps ? 0x1p-7 : 0x1p-20;
 }
 
 /// The distance between the neighbours of y > 0 in a format, or of the numbers below y where it is one.
@@ -45,7 +40,7 @@ double rounding_error(const FormatInfo& f, double reach, bool stochastic) {
 
 /// A code of fouroversix is cut from BF16 bits, so that 7 and more, which round to 8, are no longer 6.
 bool wraps(const Dialect& d, double reach) {
-  return through_bf16(d) && d.name.starts_with("fouroversix") && reach > 6.9;
+  return d.bf16_steps && d.name.starts_with("fouroversix") && reach > 6.9;
 }
 
 /// The E4M3 number above the one of this code.
@@ -60,15 +55,14 @@ double decoded(std::uint8_t byte, Format format) {
   return value;
 }
 
-bool rounds_scales_up(const Dialect& d) {
-  return d.name == "te_scale_up" || d.name == "cudnn" || d.name.ends_with("_ceil");
-}
+bool rounds_scales_up(const Dialect& d) { return d.scale_rounding == Rounding::up; }
 
 /// amax over an E8M0 scale: less than twice the power of two that the format's largest number begins with; not
 /// above that number; or less than 1.75 times that power.
 double e8m0_reach(const Dialect& d) {
   const double largest = info(d.element).max, power = cpu::power_below(largest);
-  return d.name.ends_with("_floor") ? 2 * power : rounds_scales_up(d) ? largest : 1.75 * power;
+  if (d.scale_rounding == Rounding::toward_zero) return 2 * power;
+  return rounds_scales_up(d) ? largest : 1.75 * power;
 }
 
 /// Where a block's largest element is aimed at.

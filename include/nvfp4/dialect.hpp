@@ -61,9 +61,12 @@ struct Dialect {
   bool stochastic = false;          ///< its producer rounds elements at random, too: it has scaled()
   bool tensor_core_rht = false;     ///< its transform of BF16 runs on tensor cores
   bool unrounded_rht = false;  ///< whose sums it quantizes as they are, under the amax of the rounded ones
+  bool bf16_steps = false;     ///< some of its steps round to, or cut from, BF16, whatever the input's type
   int block_cols = 16;
   Format element = Format::e2m1;
   Format scale = Format::ue4m3;
+  /// Of block scales. ties_away is vLLM's E8M0, which goes up from 1.75.
+  Rounding scale_rounding = Rounding::nearest_even;
 };
 
 /// How a stored scale byte decodes: bit 7 is a sign in E4M3.

@@ -18,6 +18,7 @@ struct arcquant {
       .nan_in_tensor_amax = true,
       .nan_in_block_amax = true,
       .nan_codes_vary = true,
+      .bf16_steps = true,
   };
 
   template <class F>

@@ -87,6 +87,7 @@ struct cudnn {
       .source = "cuDNN graph API, block_scale_quantize",
       .evidence = "documented; inferred: the FP32 operations, NaN, and zero blocks, which divide by 1",
       .global_is = GlobalIs::none,
+      .scale_rounding = Rounding::up,
   };
 
   template <class F>

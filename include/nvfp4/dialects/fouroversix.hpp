@@ -12,7 +12,8 @@ constexpr Dialect fouroversix_record(std::string_view name, std::string_view sou
           .global_divisor = divisor,
           .nan_in_tensor_amax = true,
           .nan_in_block_amax = true,
-          .nan_codes_vary = true};
+          .nan_codes_vary = true,
+          .bf16_steps = true};
 }
 
 /// The package of "Four Over Six" (MIT HAN Lab), PyTorch reference: elements are rounded on three grids

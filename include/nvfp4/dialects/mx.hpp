@@ -52,7 +52,8 @@ struct mx {
             .nan_in_block_amax = true,
             .block_cols = 32,
             .element = element_format,
-            .scale = Format::e8m0};
+            .scale = Format::e8m0,
+            .scale_rounding = rounding};
   }
 };
 

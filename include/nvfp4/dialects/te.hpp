@@ -87,6 +87,7 @@ struct te_fast_math : te {
       .global_divisor = 2688,
       .stochastic = true,
       .tensor_core_rht = true,
+      .bf16_steps = true,
   };
 
   template <class F>
@@ -180,6 +181,7 @@ struct te_scale_up : te {
       .global_divisor = 2688,
       .stochastic = true,
       .tensor_core_rht = true,
+      .scale_rounding = Rounding::up,
   };
 
   template <class F>
