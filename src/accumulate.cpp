@@ -181,10 +181,10 @@ std::vector<std::uint64_t> mma_fp64(const MmaOperands& x, bool every_step) {
 
 }  // namespace
 
-Matrix multiply(const isa::Table& isa, const isa::BlockTiles& tiles, const BlockScaledTensor& a,
-                const BlockScaledTensor& b, const Accumulation& acc) {
+Matrix multiply(const isa::Table& isa, const BlockScaledTensor& a, const BlockScaledTensor& b,
+                const Accumulation& acc) {
   validate(acc, a, b);
-  if (has_tiles(acc, a, b)) return tiled_product(tiles, a, b, acc);
+  if (has_tiles(acc, a, b)) return tiled_product(isa.block_tiles(), a, b, acc);
   return multiply(isa, code_rows(a), code_rows(b), acc);
 }
 

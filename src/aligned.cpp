@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "isa/block_tiles.hpp"
+
 namespace nvfp4::cpu {
 
 Unpacked unpack_code(std::uint32_t code, const FormatInfo& f) {
@@ -75,7 +77,6 @@ GroupRows::GroupRows(const CodeRows& x, std::int64_t padded_k, const Accumulatio
       scale(nonzero.size()),
       exponent(nonzero.size()),
       special(doubled.size() / static_cast<std::size_t>(step)) {
-  constexpr std::array<std::int16_t, 16> values{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
   CodeRow row(x, k);
   for (std::int64_t i = 0; i < x.rows; ++i) {
     row.read(x, i);
@@ -87,7 +88,7 @@ GroupRows::GroupRows(const CodeRows& x, std::int64_t padded_k, const Accumulatio
       special[at / static_cast<std::size_t>(step)] |= s.kind;
       for (std::size_t l = 0; l < static_cast<std::size_t>(group); ++l) {
         const std::uint32_t code = row.codes[static_cast<std::size_t>(first) + l] & 15;
-        doubled[at + l] = values[code];
+        doubled[at + l] = isa::doubled_e2m1[code];
         nonzero[g] |= std::uint64_t{(code & 7) != 0 && s.significand != 0} << l;
         negative[g] |= std::uint64_t{code >> 3} << l;
       }

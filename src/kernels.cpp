@@ -4,7 +4,6 @@
 #include "epilogue.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
-#include "isa/block_tiles.hpp"
 #include "isa/isa.hpp"
 #include "quantize.hpp"
 #include "stochastic.hpp"
@@ -12,7 +11,7 @@
 namespace nvfp4 {
 namespace {
 
-template <const isa::Table* (*Instructions)(), const isa::BlockTiles& (*Tiles)()>
+template <const isa::Table* (*Instructions)()>
 constexpr Kernels table(std::string_view name) {
   return {
       .name = name,
@@ -43,7 +42,7 @@ constexpr Kernels table(std::string_view name) {
             Instructions()->random_words(bits, row, first_block, count, words.data());
           },
       .multiply = [](const BlockScaledTensor& a, const BlockScaledTensor& b,
-                     const Accumulation& acc) { return cpu::multiply(*Instructions(), Tiles(), a, b, acc); },
+                     const Accumulation& acc) { return cpu::multiply(*Instructions(), a, b, acc); },
       .multiply_dense =
           [](MatrixView a, MatrixView b, const Accumulation& acc) {
             return cpu::multiply_dense(*Instructions(), a, b, acc);
@@ -52,9 +51,9 @@ constexpr Kernels table(std::string_view name) {
   };
 }
 
-constexpr Kernels portable_kernels = table<isa::portable, isa::portable_block_tiles>("cpu portable");
-constexpr Kernels avx2_kernels = table<isa::avx2, isa::avx2_block_tiles>("cpu avx2");
-constexpr Kernels avx512_kernels = table<isa::avx512, isa::avx512_block_tiles>("cpu avx512");
+constexpr Kernels portable_kernels = table<isa::portable>("cpu portable");
+constexpr Kernels avx2_kernels = table<isa::avx2>("cpu avx2");
+constexpr Kernels avx512_kernels = table<isa::avx512>("cpu avx512");
 
 }  // namespace
 

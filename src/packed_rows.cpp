@@ -8,7 +8,7 @@
 namespace nvfp4::cpu {
 namespace {
 
-using isa::group_size, isa::step_groups, isa::step_k, isa::CodePair, isa::BlockScale;
+using isa::group_size, isa::step_groups, isa::step_k, isa::CodePair, isa::ScaleFields;
 
 /// A row, padded with zeros to whole steps.
 struct Row {
@@ -31,7 +31,7 @@ struct Row {
 
 /// Of each byte.
 struct PackedRows::Scales {
-  std::array<BlockScale, 256> fields{};
+  std::array<ScaleFields, 256> fields{};
   std::array<bool, 256> is_nan{};
 
   explicit Scales(Format format) {
@@ -118,7 +118,7 @@ void PackedRows::add_model(const BlockScaledTensor& t, std::int64_t row, const S
       const std::size_t group = static_cast<std::size_t>(s) * step_groups + 2 * p;
       as.tiles.unpack(padded.codes.data() + group * group_size / 2, as.value_offset, pair);
       for (std::size_t g = 0; g < 2; ++g) {
-        const BlockScale& scale = scales.fields[padded.scales[group + g]];
+        const ScaleFields& scale = scales.fields[padded.scales[group + g]];
         const bool counts = pair.nonzero[g] != 0 && scale.significand != 0;
         const std::size_t at = place(row, s) + p * static_cast<std::size_t>(2 * as.rows) + g;
         significands_[at] = counts ? scale.significand : std::int16_t{0};

@@ -1,3 +1,4 @@
+#include "block_tiles.hpp"
 #include "isa.hpp"
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
@@ -70,6 +71,7 @@ struct F32 {
   static constexpr int packed_blocks = 4;  ///< 32 bytes of codes
   __m256 v;
   static constexpr const Tiles* tiles = &avx2_tiles;
+  static constexpr auto block_tiles = avx2_block_tiles;
 
   explicit F32(float x) : v(_mm256_set1_ps(x)) {}
   explicit F32(__m256 v) : v(v) {}

@@ -1,3 +1,4 @@
+#include "block_tiles.hpp"
 #include "isa.hpp"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
@@ -67,6 +68,7 @@ struct F32 {
   static constexpr int packed_blocks = 8;  ///< 64 bytes of codes
   __m512 v;
   static constexpr const Tiles* tiles = &avx512_tiles;
+  static constexpr auto block_tiles = avx512_block_tiles;
 
   explicit F32(float x) : v(_mm512_set1_ps(x)) {}
   explicit F32(__m512 v) : v(v) {}

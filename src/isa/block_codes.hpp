@@ -19,7 +19,7 @@ inline void byte_sums(const __m128i (&bytes)[2], int bias, int (&sums)[2]) {
 
 template <int run>
 void unpack_codes(const std::uint8_t* codes, int offset, CodePair& pair) {
-  const __m128i doubled = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+  const __m128i doubled = _mm_loadu_si128(reinterpret_cast<const __m128i*>(doubled_e2m1));
   const __m128i squared = _mm_setr_epi8(0, 1, 4, 9, 16, 36, 64, static_cast<char>(144), 0, 1, 4, 9, 16, 36,
                                         64, static_cast<char>(144));
   const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)), low = _mm_set1_epi8(15);

@@ -20,17 +20,17 @@ struct PackedStep {
   int least = 1000, largest = -1000;
   double norm = 0;  ///< also of a spread whose weights have no room
 
-  void weigh(const BlockScale* scale_of, const std::uint8_t* scales) {
-    BlockScale counted[step_groups];
+  void weigh(const ScaleFields* scale_of, const std::uint8_t* scales) {
+    ScaleFields counted[step_groups];
     for (int g = 0; g < step_groups; ++g) {
-      const BlockScale s = scale_of[scales[g]];
+      const ScaleFields s = scale_of[scales[g]];
       const bool counts = pairs[g / 2].nonzero[g % 2] != 0 && s.significand != 0;
-      counted[g] = counts ? s : BlockScale{0, 1000};
+      counted[g] = counts ? s : ScaleFields{0, 1000};
       least = std::min<int>(least, counted[g].exponent);
       largest = std::max<int>(largest, counts ? s.exponent : -1000);
     }
     for (int g = 0; g < step_groups; ++g) {
-      const BlockScale s = counted[g];
+      const ScaleFields s = counted[g];
       const int shift = s.significand ? s.exponent - least : 0;
       weights[g] = static_cast<std::int16_t>(s.significand << std::min(shift, most_spread));
       const double weight = s.significand * power_of_two(shift);

@@ -9,6 +9,9 @@ namespace nvfp4::isa {
 
 inline constexpr int block_tile_rows = 4, step_groups = 4, group_size = 16, step_k = step_groups * group_size;
 
+/// Twice the value of each E2M1 code.
+inline constexpr std::int8_t doubled_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 /// What stands for `n` rows of one operand, a step after the other. The groups of a step come as two pairs; in a pair,
 /// every quantity of a group is [row][2].
 struct BlockOperand {
@@ -40,7 +43,7 @@ struct CodePair {
 };
 
 /// A block scale, as its fields say; NaN stands as 0.
-struct BlockScale {
+struct ScaleFields {
   std::int16_t significand, exponent;
 };
 
@@ -51,7 +54,7 @@ inline constexpr int most_spread = 11;
 struct PackTask {
   const std::uint8_t* codes;        ///< 32 bytes a step
   const std::uint8_t* scales;       ///< a byte a group
-  const BlockScale* scale_of;       ///< each byte
+  const ScaleFields* scale_of;      ///< each byte
   int steps, rows;                  ///< rows: of a tile
   int value_offset, fraction_bits;  ///< of a doubled value times its scale's significand
   std::uint8_t* values;

@@ -49,11 +49,10 @@ struct Portable {
   }
 
   static void unpack(const std::uint8_t* codes, int offset, CodePair& pair) {
-    constexpr int doubled[] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     for (int g = 0; g < 2; ++g) {
       pair.sums[g] = pair.squares[g] = pair.nonzero[g] = 0;
       for (int k = 0; k < group_size; ++k) {
-        const int v = doubled[codes[(g * group_size + k) / 2] >> (k % 2 * 4) & 15];
+        const int v = doubled_e2m1[codes[(g * group_size + k) / 2] >> (k % 2 * 4) & 15];
         pair.values[(k / run * 2 + g) * run + k % run] = static_cast<std::uint8_t>(v + offset);
         pair.sums[g] += v, pair.squares[g] += v * v;
         pair.nonzero[g] = static_cast<std::uint16_t>(pair.nonzero[g] | (v != 0) << k);

@@ -742,6 +742,7 @@ struct Engine {
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
       .random_words = philox_blocks<F>,
       .tiles = F::tiles,
+      .block_tiles = F::block_tiles,
       .group_chains = group_chains,
       .hadamard = {hadamard<float>, hadamard<Bf16>, nullptr},
       .transformed_amax = {transformed_amax<float>, transformed_amax<Bf16>, nullptr},

@@ -108,6 +108,9 @@ constexpr std::size_t dialect_count = Dialects::infos.size();
 struct Tiles;
 extern const Tiles portable_tiles, avx2_tiles, avx512_tiles;
 
+/// See block_tiles.hpp.
+struct BlockTiles;
+
 /// Indexed by Dtype and by index_of(dialect).
 struct Table {
   /// The largest |x| as bits of the storage type, sign cleared: larger than Inf's where there is a NaN.
@@ -123,6 +126,7 @@ struct Table {
   void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block, std::int64_t count,
                        std::uint32_t* words);
   const Tiles* tiles;
+  const BlockTiles& (*block_tiles)();
   void (*group_chains)(const GroupChains&);
   /// False where these numbers (or this machine) need another way; `out` is then in no state. Null for FP16.
   std::array<bool (*)(const HadamardTask&), 3> hadamard;

@@ -2,6 +2,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "block_tiles.hpp"
 #include "engine.hpp"
 
 /// Four lanes in the compilers' own vector types: any processor.
@@ -79,6 +80,7 @@ struct F32 {
   static constexpr int packed_blocks = 2;  ///< 16 bytes of codes
   Floats v;
   static constexpr const Tiles* tiles = &portable_tiles;
+  static constexpr auto block_tiles = portable_block_tiles;
 
   explicit F32(float x) : v(Floats{x, x, x, x}) {}
   explicit F32(Floats v) : v(v) {}
