@@ -1,5 +1,6 @@
 #include <nvfp4/linear.hpp>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include <nvfp4/accumulation.hpp>
@@ -29,6 +30,23 @@ void multiply(Term& term, const GemmRecipe& recipe, const Kernels& kernels) {
                   {.scaling = term.scaling}, kernels);
 }
 
+/// The given state has what the scheme keeps, no more and no less.
+void require_kept(const SchemeState& state, const Scheme& scheme) {
+  const std::string of = " of scheme " + std::string(scheme.name);
+  for (const auto& [name, values] : state)
+    if (std::ranges::count(scheme.keeps, name) == 0)
+      throw std::invalid_argument("state '" + name + "' is none" + of);
+  for (const std::string_view name : scheme.keeps)
+    if (!state.contains(name)) throw std::invalid_argument("no state '" + std::string(name) + "'" + of);
+}
+
+SchemeState state_of(const Product& product, const LayerState* given, const Kernels& kernels) {
+  const Scheme& scheme = *find_scheme(product.recipe.scheme.name);
+  if (given) require_kept((*given)[product.gemm], scheme);
+  if (given) return (*given)[product.gemm];
+  return scheme.calibrate ? scheme.calibrate(product, kernels) : SchemeState{};
+}
+
 Pass run(const Product& product, const Kernels& kernels) {
   Pass made{.terms = find_scheme(product.recipe.scheme.name)->lower(product, kernels)};
   for (Term& term : made.terms) multiply(term, product.recipe, kernels);
@@ -46,7 +64,7 @@ void require(bool fits, const std::string& expected, std::int64_t found) {
 }  // namespace
 
 LinearResult linear(const Recipe& recipe, MatrixView x, MatrixView w, MatrixView dy, std::uint64_t seed,
-                    const Kernels& kernels) {
+                    const Kernels& kernels, const LayerState* state) {
   const cpu::FloatEnvironment fenced;
   validate(recipe);
   require(w.cols == x.cols, "W with the columns of X, " + std::to_string(x.cols), w.cols);
@@ -56,7 +74,9 @@ LinearResult linear(const Recipe& recipe, MatrixView x, MatrixView w, MatrixView
                D = converted(dy, recipe.operands, kernels);
   LinearResult result;
   const auto pass = [&](Gemm g, const Side& a, const Side& b) {
-    return run({g, recipe[g], a, b, seed}, kernels);
+    Product product{g, recipe[g], a, b, seed};
+    result.state[g] = product.state = state_of(product, state, kernels);
+    return run(product, kernels);
   };
   result.fprop = pass(Gemm::fprop, {X.view(), Along::row}, {W.view(), Along::row});
   const Term& forward = result.fprop.terms[0];

@@ -357,3 +357,43 @@ TEST_CASE("arcquant: recipes that it cannot lower") {
   refused([](Recipe& r) { r.fprop.scheme.options["mode"] = "code"; },
           "mode code quantizes by dialect arcquant");
 }
+
+TEST_CASE("arcquant keeps the order and the residuals of its calibration") {
+  const Layer calibration = made(48, 64, 32), other = made(32, 64, 48, 3);
+  const Recipe recipe = arcquant();
+  const LayerState state = calibration.run(recipe).state;
+  CHECK(state.fprop.at("order").size() == 64);
+  CHECK(state.fprop.at("residuals") == std::vector<std::int64_t>{16});
+  CHECK(state.dgrad.empty());
+  const auto run = [&](const LayerState& given) {
+    return linear(recipe, other.x.view(), other.w.view(), other.dy.view(), 0, cpu_kernels(), &given);
+  };
+  CHECK(run(state).state == state);
+  CHECK(run(state).fprop.terms[0].a.quantized->cols == 80);
+  CHECK(other.run(recipe).state != state);
+}
+
+TEST_CASE("a state that is none of the layer is refused") {
+  const Layer in = made(16, 32, 16);
+  const LayerState whole = in.run(arcquant()).state;
+  const auto with = [&](const SchemeState& fprop, const SchemeState& dgrad = {}) {
+    const LayerState given{.fprop = fprop, .dgrad = dgrad};
+    return [&in, given] {
+      return linear(arcquant(), in.x.view(), in.w.view(), in.dy.view(), 0, cpu_kernels(), &given);
+    };
+  };
+  const auto changed = [&](const char* name, std::vector<std::int64_t> values) {
+    SchemeState state = whole.fprop;
+    state[name] = std::move(values);
+    return with(state);
+  };
+  std::vector<std::int64_t> twice = whole.fprop.at("order");
+  twice[1] = twice[0];
+  CHECK_THROWS_WITH(with({})(), "no state 'order' of scheme arcquant");
+  CHECK_THROWS_WITH(with(whole.fprop, {{"order", {}}})(), "state 'order' is none of scheme plain");
+  CHECK_THROWS_WITH(changed("residuals", {48})(), "fprop's state 'residuals': expected 0 to 32, found 48");
+  CHECK_THROWS_AS(changed("residuals", {8})(), std::invalid_argument);
+  CHECK_THROWS_AS(changed("residuals", {})(), std::invalid_argument);
+  CHECK_THROWS_AS(changed("order", {0, 1})(), std::invalid_argument);
+  CHECK_THROWS_AS(changed("order", twice)(), std::invalid_argument);
+}

@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,17 +36,31 @@ struct Pass {
   Matrix out{};
 };
 
+/// What a scheme calibrates for a product and keeps from step to step, by the scheme's own names: channels, counts.
+using SchemeState = std::map<std::string, std::vector<std::int64_t>, std::less<>>;
+
+struct LayerState {
+  SchemeState fprop{}, dgrad{}, wgrad{};
+
+  SchemeState& operator[](Gemm g) { return g == Gemm::fprop ? fprop : g == Gemm::dgrad ? dgrad : wgrad; }
+  const SchemeState& operator[](Gemm g) const { return const_cast<LayerState&>(*this)[g]; }
+  friend bool operator==(const LayerState&, const LayerState&) = default;
+};
+
 /// Every intermediate of one step of a linear layer.
 struct LinearResult {
   Pass fprop{}, dgrad{}, wgrad{};
+  LayerState state{};  ///< that it ran with
 };
 
 /// X (tokens, in), W (out, in), dY (tokens, out); fprop.out is Y (tokens, out), dgrad.out dX (tokens, in), wgrad.out
 /// dW (out, in). The random bits of each operand come from a stream of its own: 2 * product + (0 for a, 1 for b), and
 /// 6 n more for the n-th further one that a scheme quantizes.
 /// Where a transform meets tokens, or channels, that are no multiple of its size, zeros are appended to both operands.
-/// Throws std::invalid_argument for shapes that do not fit and recipes that validate() refuses.
+/// Without a state, each scheme calibrates on these matrices.
+/// Throws std::invalid_argument for shapes that do not fit, recipes that validate() refuses and a state that does not fit
+/// the recipe and the layer.
 LinearResult linear(const Recipe&, MatrixView x, MatrixView w, MatrixView dy, std::uint64_t seed,
-                    const Kernels&);
+                    const Kernels&, const LayerState* = nullptr);
 
 }  // namespace nvfp4

@@ -23,6 +23,7 @@ struct Product {
   const GemmRecipe& recipe;
   Side a, b;
   std::uint64_t seed;
+  SchemeState state{};  ///< calibrated, or given; empty where the scheme keeps nothing
 
   std::string_view option(std::string_view name) const { return recipe.scheme.options.find(name)->second; }
   /// Of side a (0) or b (1). What a scheme quantizes beside the two operands is `further`, 1 or more.
@@ -47,8 +48,12 @@ struct Scheme {
   /// Throws std::invalid_argument for operands that it cannot lower. The options are valid.
   void (*validate)(const GemmRecipe&, Gemm);
 
+  /// What it keeps from step to step, and how that comes from this step's matrices; most keep nothing.
+  std::span<const std::string_view> keeps{};
+  SchemeState (*calibrate)(const Product&, const Kernels&) = nullptr;
+
   /// The terms whose sum the product is, in order, the first in the product's full shape. Operands are filled, of dense
-  /// terms also alpha; linear() multiplies.
+  /// terms also alpha; linear() multiplies. Throws std::invalid_argument for a state that is none of this product's.
   std::vector<Term> (*lower)(const Product&, const Kernels&);
 
   std::vector<Recipe> (*recipes)();  ///< the published ones
@@ -68,6 +73,11 @@ Recipe plain_recipe(std::string name);
 
 /// A side as its recipe says: quantized, after its transform; or dense.
 Operand lowered(const OperandRecipe&, const Side&, const RandomBits&, const Kernels&);
+
+/// What the product's state holds by that name. Throws std::invalid_argument where one is not from low to high, or stands
+/// twice.
+std::span<const std::int64_t> indices(const Product&, std::string_view name, std::int64_t low,
+                                      std::int64_t high);
 
 /// element * block scale, without the tensor scale, of E2M1 elements under E4M3 scales: exact in every Dtype.
 Matrix block_scaled_values(const BlockScaledTensor&, Dtype, const Kernels&);

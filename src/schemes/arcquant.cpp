@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <stdexcept>
 
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/scheme.hpp>
 
+#include "columns.hpp"
 #include "schemes.hpp"
 
 /// ARCQuant: augmented residual channels (arXiv 2601.07475), fprop alone. The channels are put in ascending order of
@@ -20,7 +20,7 @@
 ///
 /// What the paper leaves open, and what is done here: R_o is in FP32. Channels that are no multiple of 16 are filled up by
 /// zero channels, which come first, so that o begins with a block. Without outliers (S = 0) it is scheme plain: the channels
-/// stay as they are. Order and S come from the layer's own X.
+/// stay as they are. Order and S are the state, calibrated on the layer's own X.
 ///
 /// The authors' code (dialect arcquant) differs, and so does mode `code`: S is the number, a token on average, of elements
 /// above an eighth of their token's largest, both with their signs; the tensor scale of W comes from its largest element, the
@@ -64,11 +64,9 @@ std::vector<float> channel_maxima(MatrixView x, const Kernels& kernels) {
   return maxima;
 }
 
-/// Where each channel comes from, -1 being one of zeros; the last `outliers` are quantized twice.
-struct Channels {
-  std::vector<std::int64_t> order;
-  std::int64_t outliers;
-};
+/// The state: the channels in their order, and S.
+constexpr std::string_view order_name = "order", residuals_name = "residuals",
+                           keeps[] = {order_name, residuals_name};
 
 std::int64_t count_of_channels(const std::vector<float>& maxima) {
   const float tau = std::ranges::max(maxima) / 8;
@@ -95,32 +93,32 @@ std::int64_t outliers_of(const Product& p, const std::vector<float>& maxima, con
   return is_code(p) ? count_by_tokens(p.a.x, kernels) : count_of_channels(maxima);
 }
 
-Channels channels_of(const Product& p, const Kernels& kernels) {
+SchemeState calibrate(const Product& p, const Kernels& kernels) {
   const std::vector<float> maxima = channel_maxima(p.a.x, kernels);
-  const std::int64_t padded = up(p.a.x.cols, 16), zeros = padded - p.a.x.cols;
-  std::vector<std::int64_t> order(static_cast<std::size_t>(padded), -1);
-  const auto first = order.begin() + zeros;
-  std::iota(first, order.end(), std::int64_t{0});
-  std::stable_sort(first, order.end(), [&](std::int64_t i, std::int64_t j) {
-    return maxima[static_cast<std::size_t>(i)] < maxima[static_cast<std::size_t>(j)];
-  });
-  const std::int64_t multiple = option(p, "multiple", "16", "64") == "64" ? 64 : 16;
-  return {std::move(order), std::min(up(outliers_of(p, maxima, kernels), multiple), padded)};
+  std::vector<std::int64_t> order(maxima.size());
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  std::ranges::stable_sort(order, {}, [&](std::int64_t i) { return maxima[static_cast<std::size_t>(i)]; });
+  const std::int64_t multiple = option(p, "multiple", "16", "64") == "64" ? 64 : 16,
+                     residuals = std::min(up(outliers_of(p, maxima, kernels), multiple), up(p.a.x.cols, 16));
+  return {{std::string(order_name), order}, {std::string(residuals_name), {residuals}}};
 }
 
-/// Column j of the result is column order[j] of x, or zeros.
-Matrix gathered(MatrixView x, std::span<const std::int64_t> order) {
-  Matrix out(x.rows, static_cast<std::int64_t>(order.size()), x.dtype);
-  const auto size = static_cast<std::int64_t>(size_of(x.dtype));
-  std::byte* to = out.bytes.data();
-  for (std::int64_t i = 0; i < x.rows; ++i)
-    for (const std::int64_t j : order) {
-      if (j >= 0)
-        std::memcpy(to, static_cast<const std::byte*>(x.data) + (i * x.cols + j) * size,
-                    static_cast<std::size_t>(size));
-      to += size;
-    }
-  return out;
+/// Where each channel comes from, -1 being one of zeros; the last `outliers` are quantized twice.
+struct Channels {
+  std::vector<std::int64_t> order;
+  std::int64_t outliers;
+};
+
+Channels channels_of(const Product& p) {
+  const std::int64_t channels = p.a.x.cols, padded = up(channels, 16);
+  const auto order = indices(p, order_name, 0, channels - 1),
+             residuals = indices(p, residuals_name, 0, padded);
+  if (std::ssize(order) != channels || residuals.size() != 1 || residuals[0] % 16)
+    throw std::invalid_argument("arcquant's state: expected the order of " + std::to_string(channels) +
+                                " channels, and one multiple of 16 as residuals");
+  Channels made{std::vector<std::int64_t>(static_cast<std::size_t>(padded - channels), -1), residuals[0]};
+  made.order.insert(made.order.end(), order.begin(), order.end());
+  return made;
 }
 
 QuantizeSpec spec_of(const OperandRecipe& o) {
@@ -133,11 +131,6 @@ Matrix last_columns(MatrixView x, std::int64_t count) {
   std::vector<std::int64_t> last(static_cast<std::size_t>(count));
   std::iota(last.begin(), last.end(), x.cols - count);
   return gathered(x, last);
-}
-
-/// x - y, FP32.
-Matrix difference(const Matrix& x, const Matrix& y, const Kernels& kernels) {
-  return kernels.add_output(converted(x.view(), Dtype::fp32, kernels), -1, y.view());
 }
 
 /// Q(R_o), under the tensor scale of q.
@@ -170,26 +163,6 @@ BlockScaledTensor residual_by_code(const Matrix& x, const BlockScaledTensor& q, 
   return kernels.quantize(r.view(), spec, {});
 }
 
-/// A block of 16 columns in each row.
-struct BlockColumn {
-  const BlockScaledTensor* of;
-  std::int64_t block;
-};
-
-BlockScaledTensor joined(std::span<const BlockColumn> columns) {
-  const BlockScaledTensor& first = *columns[0].of;
-  BlockScaledTensor out{.spec = first.spec, .dtype = first.dtype, .rows = first.rows};
-  out.cols = 16 * static_cast<std::int64_t>(columns.size());
-  out.global = first.global;
-  for (std::int64_t i = 0; i < out.rows; ++i)
-    for (const auto& [of, block] : columns) {
-      const auto code = of->codes.begin() + i * of->row_bytes() + block * 8;
-      out.codes.insert(out.codes.end(), code, code + 8);
-      out.scales.push_back(of->scales[static_cast<std::size_t>(i * of->blocks_per_row() + block)]);
-    }
-  return out;
-}
-
 /// q and, again or as residuals, its outliers: `again` has them from its block `first` on.
 BlockScaledTensor augmented(const BlockScaledTensor& q, const BlockScaledTensor& again, std::int64_t first,
                             std::int64_t outliers, bool interleaved) {
@@ -213,7 +186,7 @@ float largest(MatrixView w, const Kernels& kernels) {
 }
 
 std::vector<Term> lower(const Product& p, const Kernels& kernels) {
-  const Channels channels = channels_of(p, kernels);
+  const Channels channels = channels_of(p);
   const std::int64_t outliers = channels.outliers;
   if (outliers == 0 && !is_code(p)) return plain.lower(p, kernels);
   Matrix x = gathered(p.a.x, channels.order), w = gathered(p.b.x, channels.order);
@@ -258,6 +231,8 @@ constinit const Scheme arcquant{
     .name = "arcquant",
     .options = options,
     .validate = validate,
+    .keeps = keeps,
+    .calibrate = calibrate,
     .lower = lower,
     .recipes = recipes,
 };

@@ -54,6 +54,22 @@ void validate(const SchemeRecipe& r) {
   for (const Option& o : scheme->options) validate(r, o);
 }
 
+std::span<const std::int64_t> indices(const Product& p, std::string_view name, std::int64_t low,
+                                      std::int64_t high) {
+  const std::vector<std::int64_t>& kept = p.state.find(name)->second;
+  std::vector<std::int64_t> sorted = kept;
+  std::ranges::sort(sorted);
+  const auto twice = std::ranges::adjacent_find(sorted);
+  const std::string of = std::string(nvfp4::name(p.gemm)) + "'s state '" + std::string(name) + "'";
+  if (twice != sorted.end())
+    throw std::invalid_argument(of + ": " + std::to_string(*twice) + " stands twice");
+  for (const std::int64_t i : kept)
+    if (i < low || i > high)
+      throw std::invalid_argument(of + ": expected " + std::to_string(low) + " to " + std::to_string(high) +
+                                  ", found " + std::to_string(i));
+  return kept;
+}
+
 SchemeRecipe scheme_recipe(std::string_view name, Options options) {
   SchemeRecipe r{std::string(name), std::move(options)};
   if (const Scheme* scheme = find_scheme(name))
