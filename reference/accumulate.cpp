@@ -324,7 +324,7 @@ Operand operand(std::span<const std::uint64_t> codes, std::span<const std::uint8
 
 }  // namespace
 
-Matrix multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc) {
+Matrix multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc, Matrix) {
   validate(acc, a, b);
   return multiply(operand(a, acc), operand(b, acc), a.cols, acc, Matrix(a.rows, b.rows));
 }

@@ -105,6 +105,13 @@ void fill_tile(const isa::Table& isa, const Instruction& x, const std::optional<
     }
 }
 
+/// FP32; every element is to be written.
+Matrix resized(Matrix reuse, std::int64_t rows, std::int64_t cols) {
+  reuse.bytes.resize(static_cast<std::size_t>(rows * cols) * sizeof(float));
+  reuse.rows = rows, reuse.cols = cols, reuse.dtype = Dtype::fp32;
+  return reuse;
+}
+
 struct RowByRow {};
 RowByRow tiles_of(const AlignedInstruction<GroupRows>&) { return {}; }
 
@@ -119,8 +126,8 @@ void fill_tile(const isa::Table& isa, const AlignedInstruction<GroupRows>& x, Ro
   }
 }
 
-Matrix multiply(const isa::Table& isa, const CodeRows& a, const CodeRows& b, const Accumulation& acc) {
-  Matrix out(a.rows, b.rows);
+Matrix multiply(const isa::Table& isa, const CodeRows& a, const CodeRows& b, const Accumulation& acc,
+                Matrix out) {
   const std::int64_t bands = (a.rows + isa::tile_rows - 1) / isa::tile_rows,
                      columns = (b.rows + isa::panel - 1) / isa::panel;
   const auto fill = [&](const auto& x) {
@@ -182,15 +189,16 @@ std::vector<std::uint64_t> mma_fp64(const MmaOperands& x, bool every_step) {
 }  // namespace
 
 Matrix multiply(const isa::Table& isa, const BlockScaledTensor& a, const BlockScaledTensor& b,
-                const Accumulation& acc) {
+                const Accumulation& acc, Matrix reuse) {
   validate(acc, a, b);
-  if (has_tiles(acc, a, b)) return tiled_product(isa.block_tiles(), a, b, acc);
-  return multiply(isa, code_rows(a), code_rows(b), acc);
+  Matrix out = resized(std::move(reuse), a.rows, b.rows);
+  if (has_tiles(acc, a, b)) return tiled_product(isa.block_tiles(), a, b, acc, std::move(out));
+  return multiply(isa, code_rows(a), code_rows(b), acc, std::move(out));
 }
 
 Matrix multiply_dense(const isa::Table& isa, MatrixView a, MatrixView b, const Accumulation& acc) {
   const std::optional<Format> format = dense_format(acc, a, b);
-  return multiply(isa, code_rows(a, format, acc), code_rows(b, format, acc), acc);
+  return multiply(isa, code_rows(a, format, acc), code_rows(b, format, acc), acc, Matrix(a.rows, b.rows));
 }
 
 std::vector<std::uint64_t> mma(const MmaOperands& x, const Accumulation& acc, bool every_step) {

@@ -55,12 +55,12 @@ BlockScaledTensor columns(const BlockScaledTensor& t, std::int64_t first, std::i
 /// The accumulator of each range of K from +0, added to the sum of those before.
 Matrix accumulate(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
                   std::vector<std::int64_t> cuts, const Kernels& kernels) {
-  if (cuts.empty()) return kernels.multiply(a, b, acc);
+  if (cuts.empty()) return kernels.multiply(a, b, acc, {});
   Matrix sum;
   std::int64_t first = 0;
   cuts.push_back(a.cols);
   for (const std::int64_t last : cuts) {
-    Matrix partial = kernels.multiply(columns(a, first, last), columns(b, first, last), acc);
+    Matrix partial = kernels.multiply(columns(a, first, last), columns(b, first, last), acc, {});
     sum = first ? kernels.add_output(std::move(sum), 1, partial.view()) : std::move(partial);
     first = last;
   }

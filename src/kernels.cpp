@@ -41,8 +41,8 @@ constexpr Kernels table(std::string_view name) {
             const auto count = static_cast<std::int64_t>(words.size() / 4);
             Instructions()->random_words(bits, row, first_block, count, words.data());
           },
-      .multiply = [](const BlockScaledTensor& a, const BlockScaledTensor& b,
-                     const Accumulation& acc) { return cpu::multiply(*Instructions(), a, b, acc); },
+      .multiply = [](const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
+                     Matrix reuse) { return cpu::multiply(*Instructions(), a, b, acc, std::move(reuse)); },
       .multiply_dense =
           [](MatrixView a, MatrixView b, const Accumulation& acc) {
             return cpu::multiply_dense(*Instructions(), a, b, acc);

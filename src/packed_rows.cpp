@@ -8,38 +8,49 @@
 namespace nvfp4::cpu {
 namespace {
 
-using isa::group_size, isa::step_groups, isa::step_k, isa::CodePair, isa::ScaleFields;
-
-/// A row, padded with zeros to whole steps.
-struct Row {
-  std::vector<std::uint8_t> codes, scales;  ///< two elements a byte, a group a byte
-
-  Row(const BlockScaledTensor& t, std::int64_t row, std::int64_t steps)
-      : codes(static_cast<std::size_t>(steps * step_k / 2)),
-        scales(static_cast<std::size_t>(steps * step_groups)) {
-    std::copy_n(t.codes.begin() + row * t.row_bytes(), (t.cols + 1) / 2, codes.begin());
-    if (t.cols % 2) codes[static_cast<std::size_t>(t.cols / 2)] &= 15;
-    const std::uint8_t* blocks = t.scales.data() + row * t.blocks_per_row();
-    const std::int64_t groups = (t.cols + group_size - 1) / group_size,
-                       shared = t.spec.block.cols / group_size;
-    for (std::int64_t g = 0; g < groups; ++g)
-      scales[static_cast<std::size_t>(g)] = blocks[shared == 1 ? g : g / shared];
-  }
-};
+using isa::group_size, isa::step_groups, isa::step_k, isa::StepCodes, isa::ScaleFields;
 
 }  // namespace
+
+/// A part of a row, padded with zeros to whole steps: where the tensor has it so, or a copy. Rows beyond the last are zeros.
+struct PackedRows::Window {
+  const std::uint8_t *codes, *scales;  ///< two elements a byte, a group a byte
+
+  Window(const BlockScaledTensor& t, std::int64_t row, std::int64_t first_step) {
+    const std::int64_t first = first_step * step_k, count = std::min(part_steps * step_k, t.cols - first);
+    const bool stands = row < t.rows && count == part_steps * step_k && t.spec.block.cols == group_size;
+    codes = stands ? t.codes.data() + row * t.row_bytes() + first / 2 : own_codes_;
+    scales = stands ? t.scales.data() + row * t.blocks_per_row() + first / group_size : own_scales_;
+    if (!stands) copy(t, row, first, row < t.rows ? count : 0);
+  }
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
+
+ private:
+  void copy(const BlockScaledTensor& t, std::int64_t row, std::int64_t first, std::int64_t count) {
+    std::ranges::fill(own_codes_, std::uint8_t{0});
+    std::ranges::fill(own_scales_, std::uint8_t{0});
+    if (count == 0) return;
+    std::copy_n(t.codes.data() + row * t.row_bytes() + first / 2, (count + 1) / 2, own_codes_);
+    if (count % 2) own_codes_[count / 2] &= 15;
+    const std::uint8_t* blocks = t.scales.data() + row * t.blocks_per_row();
+    for (std::int64_t k = 0; k < count; k += group_size)
+      own_scales_[k / group_size] = blocks[(first + k) / t.spec.block.cols];
+  }
+
+  std::uint8_t own_codes_[part_steps * step_k / 2], own_scales_[part_steps * step_groups];
+};
 
 /// Of each byte.
 struct PackedRows::Scales {
   std::array<ScaleFields, 256> fields{};
-  std::array<bool, 256> is_nan{};
 
   explicit Scales(Format format) {
     for (unsigned code = 0; code < fields.size(); ++code) {
       const Unpacked s = unpack_code(code, info(format));
-      is_nan[code] = (s.kind & ProductRows::is_nan) != 0;
-      fields[code] = {static_cast<std::int16_t>(is_nan[code] ? 0 : s.significand),
-                      static_cast<std::int16_t>(s.exponent)};
+      const bool is_nan = (s.kind & ProductRows::is_nan) != 0;
+      fields[code] = {static_cast<std::int16_t>(is_nan ? 0 : s.significand),
+                      is_nan ? isa::nan_exponent : static_cast<std::int16_t>(s.exponent)};
     }
   }
 };
@@ -54,13 +65,12 @@ PackedRows::PackedRows(const BlockScaledTensor& t, const PackedAs& how)
       part(static_cast<std::size_t>(tiles * parts)),
       whole(static_cast<std::size_t>(tiles)),
       has_nan(static_cast<std::size_t>(t.rows)),
-      values_(static_cast<std::size_t>(tiles * how.rows * steps * step_k),
-              static_cast<std::uint8_t>(how.value_offset)),
+      values_(static_cast<std::size_t>(tiles * how.rows * steps * step_k)),
       offsets_(how.value_offset ? 0 : values_.size() / group_size * static_cast<std::size_t>(how.tiles.run)),
       weights_(values_.size() / group_size),
       units_(values_.size() / step_k) {
   const Scales scales(t.spec.dialect->scale);
-  each_row([&](std::int64_t row) { pack(t, row, scales); });
+  each_tile([&](std::int64_t tile) { pack(t, tile, scales); });
 }
 
 void PackedRows::add_model(const BlockScaledTensor& t) {
@@ -68,65 +78,95 @@ void PackedRows::add_model(const BlockScaledTensor& t) {
   exponents_.resize(weights_.size());
   nonzero_.resize(weights_.size());
   const Scales scales(t.spec.dialect->scale);
-  each_row([&](std::int64_t row) { add_model(t, row, scales); });
+  each_tile([&](std::int64_t tile) {
+    for (std::int64_t p = 0; p < parts; ++p)
+      for (std::int64_t row = tile * as.rows; row < (tile + 1) * as.rows; ++row)
+        add_model(Window(t, row, p * part_steps), row, p, scales);
+  });
 }
 
-/// Threads take whole tiles.
 template <class Use>
-void PackedRows::each_row(Use use) const {
+void PackedRows::each_tile(Use use) const {
 #pragma omp parallel for schedule(static) num_threads(threads())
-  for (std::int64_t tile = 0; tile < tiles; ++tile)
-    for (std::int64_t row = tile * as.rows; row < std::min(rows, (tile + 1) * as.rows); ++row) use(row);
+  for (std::int64_t tile = 0; tile < tiles; ++tile) use(tile);
+}
+
+int PackedRows::steps_of(std::int64_t part) const {
+  return static_cast<int>(std::min(part_steps, steps - part * part_steps));
 }
 
 std::size_t PackedRows::place(std::int64_t row, std::int64_t step) const {
   return static_cast<std::size_t>((row / as.rows * steps + step) * as.rows * step_groups + row % as.rows * 2);
 }
 
-void PackedRows::pack(const BlockScaledTensor& t, std::int64_t row, const Scales& scales) {
-  const Row padded(t, row, steps);
-  const std::int64_t tile = row / as.rows, r = row % as.rows, run = as.tiles.run;
-  const std::int64_t lane = as.by_lane ? as.tiles.lane[static_cast<std::size_t>(r)] : r;
-  Whole& all = whole[static_cast<std::size_t>(tile)];
-  double norm = 0;
-  for (std::int64_t p = 0; p < parts; ++p) {
-    const std::int64_t step = p * part_steps, before = (tile * steps + step) * as.rows;
-    const isa::PackFacts facts = as.tiles.pack(
-        {padded.codes.data() + step * step_k / 2, padded.scales.data() + step * step_groups,
-         scales.fields.data(), static_cast<int>(std::min(part_steps, steps - step)), as.rows, as.value_offset,
-         fraction_bits, values_.data() + before * step_k + lane * 2 * run, weights_.data() + place(row, step),
-         offsets_.empty() ? nullptr : offsets_.data() + place(row, step) * static_cast<std::size_t>(run),
-         units_.data() + before + r});
-    Part& of_part = part[static_cast<std::size_t>(tile * parts + p)];
-    of_part.spread = std::max(of_part.spread, facts.spread);
-    of_part.norm = std::max(of_part.norm, facts.norm);
-    all.least = std::min(all.least, facts.least);
-    all.largest = std::max(all.largest, facts.largest);
-    norm += facts.square;
-  }
-  constexpr double rounded = 1 + 0x1p-20;  // more than the roundings of the sum take away
-  if (norm > 0) all.square = std::max(all.square, std::ilogb(norm * rounded) + 1);
-  has_nan[static_cast<std::size_t>(row)] =
-      std::ranges::any_of(padded.scales, [&](std::uint8_t code) { return scales.is_nan[code]; });
+void PackedRows::Part::extend(const Part& x) {
+  spread = std::max(spread, x.spread);
+  norm = std::max(norm, x.norm);
 }
 
-void PackedRows::add_model(const BlockScaledTensor& t, std::int64_t row, const Scales& scales) {
-  const Row padded(t, row, steps);
-  for (std::int64_t s = 0; s < steps; ++s)
-    for (std::size_t p = 0; p < 2; ++p) {
-      CodePair pair;
-      const std::size_t group = static_cast<std::size_t>(s) * step_groups + 2 * p;
-      as.tiles.unpack(padded.codes.data() + group * group_size / 2, as.value_offset, pair);
-      for (std::size_t g = 0; g < 2; ++g) {
-        const ScaleFields& scale = scales.fields[padded.scales[group + g]];
-        const bool counts = pair.nonzero[g] != 0 && scale.significand != 0;
-        const std::size_t at = place(row, s) + p * static_cast<std::size_t>(2 * as.rows) + g;
-        significands_[at] = counts ? scale.significand : std::int16_t{0};
-        exponents_[at] =
-            static_cast<std::int16_t>((counts ? scale.exponent : 0) - fraction_bits + as.exponent_offset);
-        nonzero_[at] = counts ? pair.nonzero[g] : std::uint16_t{0};
-      }
+void PackedRows::Whole::extend(const Whole& x) {
+  least = std::min(least, x.least);
+  largest = std::max(largest, x.largest);
+  square = std::max(square, x.square);
+}
+
+PackedRows::Part PackedRows::worst_part() const {
+  Part worst;
+  for (const Part& x : part) worst.extend(x);
+  return worst;
+}
+
+PackedRows::Whole PackedRows::worst_whole() const {
+  Whole worst;
+  for (const Whole& x : whole) worst.extend(x);
+  return worst;
+}
+
+/// Part by part, so that the lines that a tile's rows share stay in cache.
+void PackedRows::pack(const BlockScaledTensor& t, std::int64_t tile, const Scales& scales) {
+  Whole& all = whole[static_cast<std::size_t>(tile)];
+  std::vector<double> norms(static_cast<std::size_t>(as.rows));
+  for (std::int64_t p = 0; p < parts; ++p)
+    for (std::int64_t r = 0; r < as.rows; ++r) {
+      const std::int64_t row = tile * as.rows + r;
+      const isa::PackFacts facts = pack(Window(t, row, p * part_steps), row, p, scales);
+      part[static_cast<std::size_t>(tile * parts + p)].extend({facts.spread, facts.norm});
+      all.extend({facts.least, facts.largest, -2000});
+      norms[static_cast<std::size_t>(r)] += facts.square;
+      if (facts.has_nan) has_nan[static_cast<std::size_t>(row)] = 1;
     }
+  constexpr double rounded = 1 + 0x1p-20;  // more than the roundings of the sum take away
+  const double norm = std::ranges::max(norms);
+  if (norm > 0) all.square = std::ilogb(norm * rounded) + 1;
+}
+
+isa::PackFacts PackedRows::pack(const Window& window, std::int64_t row, std::int64_t part,
+                                const Scales& scales) {
+  const std::int64_t tile = row / as.rows, r = row % as.rows, run = as.tiles.run, step = part * part_steps,
+                     before = (tile * steps + step) * as.rows;
+  const std::int64_t lane = as.by_lane ? as.tiles.lane[static_cast<std::size_t>(r)] : r;
+  return as.tiles.pack(
+      {window.codes, window.scales, scales.fields.data(), steps_of(part), as.rows, as.value_offset,
+       fraction_bits, values_.data() + before * step_k + lane * 2 * run, weights_.data() + place(row, step),
+       offsets_.empty() ? nullptr : offsets_.data() + place(row, step) * static_cast<std::size_t>(run),
+       units_.data() + before + r});
+}
+
+void PackedRows::add_model(const Window& window, std::int64_t row, std::int64_t part, const Scales& scales) {
+  for (int s = 0; s < steps_of(part); ++s) {
+    StepCodes codes;
+    as.tiles.unpack(window.codes + s * step_k / 2, as.value_offset, codes);
+    for (int g = 0; g < step_groups; ++g) {
+      const ScaleFields& scale = scales.fields[window.scales[s * step_groups + g]];
+      const bool counts = codes.nonzero[g] != 0 && scale.significand != 0;
+      const std::size_t at =
+          place(row, part * part_steps + s) + static_cast<std::size_t>(g / 2 * 2 * as.rows + g % 2);
+      significands_[at] = counts ? scale.significand : std::int16_t{0};
+      exponents_[at] =
+          static_cast<std::int16_t>((counts ? scale.exponent : 0) - fraction_bits + as.exponent_offset);
+      nonzero_[at] = counts ? codes.nonzero[g] : std::uint16_t{0};
+    }
+  }
 }
 
 isa::BlockOperand PackedRows::at(std::int64_t tile, std::int64_t step) const {

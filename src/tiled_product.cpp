@@ -32,12 +32,12 @@ constexpr std::int64_t band_tiles = 16, band_columns = 512;
 class Product {
  public:
   Product(const BlockTiles& tiles, const BlockScaledTensor& a, const BlockScaledTensor& b,
-          const Accumulation& acc)
+          const Accumulation& acc, Matrix out)
       : tiles_(tiles),
         acc_(acc),
         a_(a, {tiles, block_tile_rows, 0, 64, false}),
         b_(b, {tiles, tiles.cols, 12, 63, true}),
-        out_(a.rows, b.rows) {
+        out_(std::move(out)) {
     if (!needs_model()) return;
     a_.add_model(a);
     b_.add_model(b);
@@ -52,7 +52,7 @@ class Product {
       const FloatEnvironment fenced(RoundingMode::toward_zero);
 #pragma omp for schedule(dynamic)
       for (std::int64_t n = 0; n < bands * stripes; ++n) {
-        const std::int64_t i = n / stripes * band_tiles, first = n % stripes * columns;
+        const std::int64_t i = n % bands * band_tiles, first = n / bands * columns;
         for (std::int64_t j = first; j < std::min(b_.tiles, first + columns); ++j)
           fill(i, std::min(band_tiles, a_.tiles - i), j);
       }
@@ -62,41 +62,38 @@ class Product {
 
  private:
   static constexpr std::size_t most_columns = 32;
-  using Accumulators = std::array<std::array<float, block_tile_rows * most_columns>, band_tiles>;
+  using Way = decltype(BlockTiles::full);
+
+  /// A tile of a beside one of b.
+  struct Tile {
+    alignas(64) float c[block_tile_rows * most_columns] = {};
+    bool loses_nothing;
+  };
 
   void fill(std::int64_t i, std::int64_t count, std::int64_t j) {
-    alignas(64) Accumulators c{};
+    std::array<Tile, band_tiles> tiles;
+    for (std::int64_t n = 0; n < count; ++n)
+      tiles[static_cast<std::size_t>(n)].loses_nothing =
+          loses_nothing(a_.whole[static_cast<std::size_t>(i + n)], b_.whole[static_cast<std::size_t>(j)]);
     for (std::int64_t part = 0; part < a_.parts; ++part)
-      for (std::int64_t n = 0; n < count; ++n) step(i + n, j, part, c[static_cast<std::size_t>(n)].data());
-    for (std::int64_t n = 0; n < count; ++n) store(i + n, j, c[static_cast<std::size_t>(n)].data());
+      for (std::int64_t n = 0; n < count; ++n) {
+        if (part == a_.parts - 1) prefetch(i + n, j);
+        step(i + n, j, part, tiles[static_cast<std::size_t>(n)]);
+      }
+    for (std::int64_t n = 0; n < count; ++n) store(i + n, j, tiles[static_cast<std::size_t>(n)].c);
   }
 
-  void step(std::int64_t i, std::int64_t j, std::int64_t part, float* c) const {
+  void step(std::int64_t i, std::int64_t j, std::int64_t part, Tile& tile) const {
     const std::int64_t s = part * part_steps;
-    const BlockTask task{a_.at(i, s),
-                         b_.at(j, s),
-                         a_.offsets_at(i, s),
-                         static_cast<int>(std::min(part_steps, a_.steps - s)),
-                         a_.fraction_bits + b_.fraction_bits,
-                         52 - acc_.fraction_bits,
-                         c};
-    way(i, j, part)(task);
+    const Way way = tile.loses_nothing ? exact_way(a_.part[static_cast<std::size_t>(i * a_.parts + part)],
+                                                   b_.part[static_cast<std::size_t>(j * b_.parts + part)])
+                                       : tiles_.full;
+    way({a_.at(i, s), b_.at(j, s), a_.offsets_at(i, s), static_cast<int>(std::min(part_steps, a_.steps - s)),
+         a_.fraction_bits + b_.fraction_bits, 52 - acc_.fraction_bits, tile.c});
   }
 
-  bool needs_model() const {
-    for (std::int64_t i = 0; i < a_.tiles; ++i)
-      for (std::int64_t j = 0; j < b_.tiles; ++j)
-        for (std::int64_t part = 0; part < a_.parts; ++part)
-          if (way(i, j, part) == tiles_.full) return true;
-    return false;
-  }
-
-  /// |sum of x y| is below the root of the product of the sums of squares: so norms bound S, and C at every step.
-  decltype(BlockTiles::full) way(std::int64_t i, std::int64_t j, std::int64_t part) const {
-    const PackedRows::Part &a = a_.part[static_cast<std::size_t>(i * a_.parts + part)],
-                           &b = b_.part[static_cast<std::size_t>(j * b_.parts + part)];
-    if (!loses_nothing(a_.whole[static_cast<std::size_t>(i)], b_.whole[static_cast<std::size_t>(j)]))
-      return tiles_.full;
+  /// Of parts that lose nothing. |sum of x y| is below the root of the product of the sums of squares: so norms bound S.
+  Way exact_way(const PackedRows::Part& a, const PackedRows::Part& b) const {
     const double squared_sum = a.norm * b.norm;
     const bool wide = a.spread + b.spread > 7;  // 15 * 15 * 2^7 < 2^15
     const bool beyond_float = squared_sum >= 0x1p48;
@@ -105,10 +102,24 @@ class Product {
   }
 
   /// Whether alignment cuts no bit of a group's sum, a multiple of 2^(least - f), nor of C, a sum of them: e_max is at
-  /// most the least exponent + F - f, of groups by their exponents, of C by its norm.
+  /// most the least exponent + F - f, of groups by their exponents, of C by its norm, which bounds it at every step.
   bool loses_nothing(const PackedRows::Whole& a, const PackedRows::Whole& b) const {
     const int least = a.least + b.least, kept = acc_.fraction_bits - a_.fraction_bits - b_.fraction_bits;
     return a.largest + b.largest <= least + kept && a.square + b.square <= 2 * (least + kept + 1);
+  }
+
+  /// What holds for the worst of all tiles holds for each.
+  bool needs_model() const {
+    return !loses_nothing(a_.worst_whole(), b_.worst_whole()) ||
+           exact_way(a_.worst_part(), b_.worst_part()) == tiles_.full;
+  }
+
+  void prefetch(std::int64_t i, std::int64_t j) const {
+    const std::int64_t last = std::min(a_.rows, (i + 1) * block_tile_rows);
+    for (std::int64_t row = i * block_tile_rows; row < last; ++row) {
+      const float* to = out_.f32() + row * b_.rows + j * tiles_.cols;
+      for (std::int64_t n = 0; n < tiles_.cols; n += 16) __builtin_prefetch(to + n, 1);
+    }
   }
 
   void store(std::int64_t i, std::int64_t j, const float* c) {
@@ -117,15 +128,20 @@ class Product {
          ++row, c += tiles_.cols) {
       float* to = out_.f32() + row * b_.rows + first;
       std::copy_n(c, count, to);
-      for (std::int64_t n = 0; n < count; ++n)
-        if (a_.has_nan[static_cast<std::size_t>(row)] | b_.has_nan[static_cast<std::size_t>(first + n)])
-          to[n] = std::bit_cast<float>(0x7FFFFFFF);
+      if (any_nan_) put_nans(row, first, count, to);
     }
+  }
+
+  void put_nans(std::int64_t row, std::int64_t first, std::int64_t count, float* to) const {
+    for (std::int64_t n = 0; n < count; ++n)
+      if (a_.has_nan[static_cast<std::size_t>(row)] | b_.has_nan[static_cast<std::size_t>(first + n)])
+        to[n] = std::bit_cast<float>(0x7FFFFFFF);
   }
 
   const BlockTiles& tiles_;
   const Accumulation& acc_;
   PackedRows a_, b_;
+  bool any_nan_ = std::ranges::count(a_.has_nan, 1) + std::ranges::count(b_.has_nan, 1) > 0;
   Matrix out_;
 };
 
@@ -140,8 +156,8 @@ bool has_tiles(const Accumulation& acc, const BlockScaledTensor& a, const BlockS
 }
 
 Matrix tiled_product(const BlockTiles& tiles, const BlockScaledTensor& a, const BlockScaledTensor& b,
-                     const Accumulation& acc) {
-  return Product(tiles, a, b, acc).run();
+                     const Accumulation& acc, Matrix out) {
+  return Product(tiles, a, b, acc, std::move(out)).run();
 }
 
 }  // namespace nvfp4::cpu

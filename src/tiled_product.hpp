@@ -10,8 +10,8 @@ namespace nvfp4::cpu {
 /// ends of FP32.
 bool has_tiles(const Accumulation&, const BlockScaledTensor& a, const BlockScaledTensor& b);
 
-/// Kernels::multiply, each tile in the fastest way that is exact for it.
+/// Kernels::multiply into `out`, each tile in the fastest way that is exact for it.
 Matrix tiled_product(const isa::BlockTiles&, const BlockScaledTensor& a, const BlockScaledTensor& b,
-                     const Accumulation&);
+                     const Accumulation&, Matrix out);
 
 }  // namespace nvfp4::cpu

@@ -280,9 +280,9 @@ TEST_CASE("multiply: every table, every model and block shape, K of any length")
         CAPTURE(model);
         CAPTURE(k);
         const Accumulation& acc = *find_accumulation(model);
-        const Matrix d = reference_kernels().multiply(a, b, acc);
+        const Matrix d = reference_kernels().multiply(a, b, acc, {});
         CHECK((d.rows == 5 && d.cols == 19 && d.dtype == Dtype::fp32));
-        for (const Kernels* kernels : cpu_tables()) CHECK(same(d, kernels->multiply(a, b, acc)));
+        for (const Kernels* kernels : cpu_tables()) CHECK(same(d, kernels->multiply(a, b, acc, {})));
       }
     };
     agree({}, {"sm100_nvfp4", "sm103_nvfp4_k96", "sm100_nvfp4_chunk64", "exact", "fp32_in_order"});
@@ -292,11 +292,34 @@ TEST_CASE("multiply: every table, every model and block shape, K of any length")
   }
 }
 
+TEST_CASE("multiply: memory that is donated does not show") {
+  const auto donated = [](std::int64_t rows, std::int64_t cols, Dtype dtype) {
+    Matrix m(rows, cols, dtype);
+    std::ranges::fill(m.bytes, std::byte{0xFF});
+    return m;
+  };
+  for (const std::int64_t k : {0, 40, 130}) {
+    const BlockScaledTensor a = quantized(6, k, 1, {}), b = quantized(20, k, 2, {});
+    for (const char* model : {"sm100_nvfp4", "sm100_nvfp4_chunk64", "exact", "fp32_in_order"}) {
+      CAPTURE(model);
+      const Accumulation& acc = *find_accumulation(model);
+      const Matrix d = reference_kernels().multiply(a, b, acc, {});
+      for (const Kernels* kernels : cpu_tables())
+        for (const std::int64_t rows : {1, 6, 50}) {
+          const Matrix made =
+              kernels->multiply(a, b, acc, donated(rows, 20, rows == 1 ? Dtype::bf16 : Dtype::fp32));
+          CHECK((made.rows == 6 && made.cols == 20 && made.dtype == Dtype::fp32));
+          CHECK(made.bytes == d.bytes);
+        }
+    }
+  }
+}
+
 TEST_CASE("multiply: exact and in order, by values") {
   const BlockScaledTensor a = quantized(4, 1024, 3), b = quantized(7, 1024, 4);
   const std::vector<double> x = values(a), y = values(b);
-  const Matrix exact = cpu_kernels().multiply(a, b, *find_accumulation("exact"));
-  const Matrix in_order = cpu_kernels().multiply(a, b, *find_accumulation("fp32_in_order"));
+  const Matrix exact = cpu_kernels().multiply(a, b, *find_accumulation("exact"), {});
+  const Matrix in_order = cpu_kernels().multiply(a, b, *find_accumulation("fp32_in_order"), {});
   int differing = 0;
   for (std::size_t i = 0; i < 4; ++i)
     for (std::size_t j = 0; j < 7; ++j) {
@@ -317,13 +340,13 @@ TEST_CASE("multiply: second-level scales are left out, and a NaN block scale is 
   BlockScaledTensor a = quantized(2, 64, 5);
   const BlockScaledTensor b = quantized(3, 64, 6);
   const Accumulation& acc = *find_accumulation("sm100_nvfp4");
-  const Matrix d = cpu_kernels().multiply(a, b, acc);
+  const Matrix d = cpu_kernels().multiply(a, b, acc, {});
   a.global[0] = 1e-20f;
-  CHECK(same(d, cpu_kernels().multiply(a, b, acc)));
+  CHECK(same(d, cpu_kernels().multiply(a, b, acc, {})));
   a.scales[0] = static_cast<std::uint8_t>(a.scales[0] | 0x80);
-  CHECK(same(d, cpu_kernels().multiply(a, b, acc)));
+  CHECK(same(d, cpu_kernels().multiply(a, b, acc, {})));
   a.scales[0] = 0x7F;
-  const Matrix nan = cpu_kernels().multiply(a, b, acc);
+  const Matrix nan = cpu_kernels().multiply(a, b, acc, {});
   for (int j = 0; j < 3; ++j) CHECK(bits(nan.f32()[j]) == 0x7FFFFFFF);
   for (int j = 3; j < 6; ++j) CHECK(bits(nan.f32()[j]) == bits(d.f32()[j]));
 }
@@ -388,13 +411,13 @@ TEST_CASE("multiply: refusals") {
   a.f32()[3] = 0x1.000002p0f;
   for (const Kernels* kernels : layers) {
     const auto refuses = [&](const BlockScaledTensor& x, const BlockScaledTensor& y, const char* model) {
-      CHECK_THROWS_AS(kernels->multiply(x, y, *find_accumulation(model)), std::invalid_argument);
+      CHECK_THROWS_AS(kernels->multiply(x, y, *find_accumulation(model), {}), std::invalid_argument);
     };
     for (const char* model : {"sm100_bf16", "sm100_mxfp4", "sm100_mxf8f6f4", "sm100_f8f6f4", "sm80_fp64"})
       refuses(nvfp4, nvfp4, model);
     Accumulation shuffled = *find_accumulation("sm100_nvfp4");
     shuffled.k_order = KOrder::mod4;
-    CHECK_THROWS_AS(kernels->multiply(nvfp4, nvfp4, shuffled), std::invalid_argument);
+    CHECK_THROWS_AS(kernels->multiply(nvfp4, nvfp4, shuffled, {}), std::invalid_argument);
     refuses(mxfp4, mxfp4, "sm100_nvfp4");
     refuses(mxfp4, nvfp4, "exact");
     refuses(nvfp4, quantized(2, 80, 3), "sm100_nvfp4");
@@ -430,7 +453,7 @@ TEST_CASE("multiply: what wide exponents, overflow and NaN come to is what mma m
     x.a = ca, x.b = cb, x.c = c, x.a_scales = a.scales, x.b_scales = b.scales;
     const Codes d = reference_kernels().mma(x, acc, false);
     for (const Kernels* kernels : cpu_tables()) {
-      const Matrix m = kernels->multiply(a, b, acc);
+      const Matrix m = kernels->multiply(a, b, acc, {});
       int differing = 0, special = 0;
       for (std::size_t i = 0; i < d.size(); ++i) {
         differing += bits(m.f32()[i]) != d[i];
@@ -447,10 +470,10 @@ TEST_CASE("multiply: threads change no bit") {
   const Accumulation& acc = *find_accumulation("sm100_nvfp4");
   const int before = threads();
   set_threads(1);
-  const Matrix expected = cpu_kernels().multiply(a, b, acc);
+  const Matrix expected = cpu_kernels().multiply(a, b, acc, {});
   for (const int n : {2, 7}) {
     set_threads(n);
-    CHECK(same(expected, cpu_kernels().multiply(a, b, acc)));
+    CHECK(same(expected, cpu_kernels().multiply(a, b, acc, {})));
   }
   set_threads(before);
 }

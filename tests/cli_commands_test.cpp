@@ -156,7 +156,7 @@ TEST_CASE("cli bench gemm: three kinds of scales by each instruction set, beside
   std::set<std::string> expected;
   for (const nvfp4::Isa isa : {nvfp4::Isa::avx512, nvfp4::Isa::avx2, nvfp4::Isa::portable})
     if (nvfp4::cpu_kernels(isa) && (isa != nvfp4::Isa::portable || !nvfp4::cpu_kernels(nvfp4::Isa::avx2)))
-      for (const std::string kind : {"narrow", "wide", "any"})
+      for (const std::string kind : {"narrow", "hot", "wide", "any"})
         expected.insert("gemm/" + kind + "/" + std::string(name(isa)));
   CHECK(names == expected);
   CHECK(json["size"] == 40);

@@ -166,7 +166,7 @@ TEST_CASE("gemm: scales, then bias, then beta * C, each operation rounded by its
              b = quantized(wide(9, 100, 2, 4));
   const GemmSpec spec = full_spec(a, b, 3);
   const OutputScaling& s = spec.scaling;
-  const Matrix acc = reference_kernels().multiply(a, b, named("sm100_nvfp4"));
+  const Matrix acc = reference_kernels().multiply(a, b, named("sm100_nvfp4"), {});
   std::vector<float> expected;
   int differs = 0, fused = 0;
   for (std::size_t i = 0; i < 7; ++i)
@@ -186,7 +186,7 @@ TEST_CASE("gemm: scales, then bias, then beta * C, each operation rounded by its
 TEST_CASE("gemm: without options it is the scaled product, and beta without C is nothing") {
   const auto a = quantized(wide(3, 80, 1)), b = quantized(wide(4, 80, 2));
   const GemmSpec spec{.scaling = output_scaling(a, b), .beta = NAN};
-  const Matrix product = cpu_kernels().multiply(a, b, named("sm100_nvfp4"));
+  const Matrix product = cpu_kernels().multiply(a, b, named("sm100_nvfp4"), {});
   CHECK((gemm(a, b, named("sm100_nvfp4"), {}, cpu_kernels()).bytes == product.bytes));
   CHECK((gemm(a, b, named("sm100_nvfp4"), spec, cpu_kernels()).bytes ==
          cpu_kernels().scale_output(product, spec.scaling).bytes));

@@ -306,7 +306,7 @@ TEST_CASE("product bound: quantization and accumulation together, from amaxes an
       const QuantizeSpec spec = default_spec(*find_dialect(dialect));
       const Accumulation& acc = default_accumulation(*spec.dialect);
       const Pair p(spec, 256, binades);
-      const Matrix d = cpu_kernels().multiply(p.a, p.b, acc);
+      const Matrix d = cpu_kernels().multiply(p.a, p.b, acc, {});
       const ProductBound whole = product_bound(spec, cpu_kernels().amax(p.x.view(), *spec.dialect), spec,
                                                cpu_kernels().amax(p.y.view(), *spec.dialect), 256, acc);
       const auto rows = bound_rows(p.a, acc), cols = bound_rows(p.b, acc);

@@ -62,9 +62,9 @@ void fill(BlockScaledTensor& t, std::int64_t row, std::int64_t first, std::int64
 void check_equal(const BlockScaledTensor& a, const BlockScaledTensor& b,
                  std::string_view model = "sm100_nvfp4") {
   const Accumulation& acc = *find_accumulation(model);
-  const Matrix expected = reference_kernels().multiply(a, b, acc);
+  const Matrix expected = reference_kernels().multiply(a, b, acc, {});
   for (const Kernels* kernels : cpu_tables()) {
-    const Matrix actual = kernels->multiply(a, b, acc);
+    const Matrix actual = kernels->multiply(a, b, acc, {});
     CHECK_MESSAGE(actual.bytes == expected.bytes, kernels->name);
   }
 }
@@ -122,7 +122,7 @@ TEST_CASE("products in tiles: the largest of everything under every spread of tw
 TEST_CASE("products in tiles: what alignment cuts off a group, and off one beside a large C") {
   const auto product = [](const BlockScaledTensor& a, const BlockScaledTensor& b) {
     check_equal(a, b);
-    return cpu_kernels().multiply(a, b, *find_accumulation("sm100_nvfp4")).f32()[0];
+    return cpu_kernels().multiply(a, b, *find_accumulation("sm100_nvfp4"), {}).f32()[0];
   };
   // Exponents: 16 of two groups that cancel, -12 of the third: of its half units of 2^-18, times 1/2, the least bit goes.
   for (const std::uint32_t code : {1u, 2u, 3u, 4u}) {  // 0.5, 1, 1.5, 2
@@ -262,9 +262,9 @@ TEST_CASE("products in tiles: threads do not show") {
   const int all = threads();
   for (const Kernels* kernels : cpu_tables()) {
     set_threads(1);
-    const Matrix one = kernels->multiply(a, b, *find_accumulation("sm120_nvfp4"));
+    const Matrix one = kernels->multiply(a, b, *find_accumulation("sm120_nvfp4"), {});
     set_threads(3);
-    CHECK(kernels->multiply(a, b, *find_accumulation("sm120_nvfp4")).bytes == one.bytes);
+    CHECK(kernels->multiply(a, b, *find_accumulation("sm120_nvfp4"), {}).bytes == one.bytes);
   }
   set_threads(all);
 }

@@ -119,12 +119,12 @@ BlockScaledTensor scattered(std::int64_t rows, std::int64_t k, const char* diale
 }
 
 void check_scaled(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc) {
-  const Matrix expected = reference_kernels().multiply(a, b, acc);
+  const Matrix expected = reference_kernels().multiply(a, b, acc, {});
   for (const Kernels* kernels : cpu_tables()) {
     CAPTURE(acc.name);
     CAPTURE(a.spec.dialect->name);
     CAPTURE(kernels->name);
-    CHECK(same(expected, kernels->multiply(a, b, acc)));
+    CHECK(same(expected, kernels->multiply(a, b, acc, {})));
   }
 }
 
@@ -187,7 +187,7 @@ TEST_CASE("tiles: products that are aligned with the significands of their scale
   BlockScaledTensor a = scattered(1, 64, "te", 1);
   std::ranges::fill(a.codes, std::uint8_t{0x55});   // 3
   std::ranges::fill(a.scales, std::uint8_t{0x3F});  // 15 / 8
-  CHECK(reference_kernels().multiply(a, a, acc).f32()[0] == 64 * 9 * 225 / 64.f);
+  CHECK(reference_kernels().multiply(a, a, acc, {}).f32()[0] == 64 * 9 * 225 / 64.f);
   check_scaled(a, a, acc);
 }
 
@@ -249,7 +249,7 @@ TEST_CASE("tiles: chunks are cut, however small") {
     }
   }
   const Accumulation& acc = *find_accumulation("sm100_nvfp4_chunk64");
-  const Matrix expected = reference_kernels().multiply(a, b, acc);
+  const Matrix expected = reference_kernels().multiply(a, b, acc, {});
   CHECK(expected.f32()[0] > 0x1p32f);
   CHECK(expected.f32()[1] == std::nextafter(expected.f32()[0], 0.f));
   check_scaled(a, b, acc);

@@ -231,9 +231,9 @@ Run declare_bench(CLI::App& app) {
       "repetitions; amax_read, the same matrix read once by the best instruction set, is the limit; of "
       "dialects\n"
       "it is te, and of training te's rows. Rates of gemm are multiply-adds of sm100_nvfp4, packing of both\n"
-      "operands in the time, on block scales that span three binades (narrow), seven (wide), or all (any); "
-      "the\n"
-      "limit is the first SGEMM, OpenBLAS's where libopenblas.so.0 is found.");
+      "operands in the time, on block scales that span three binades (narrow), eight in one operand (hot),\n"
+      "seven at random in both (wide), or all (any); the limit is the first SGEMM,\n"
+      "OpenBLAS's where libopenblas.so.0 is found.");
   return [o] { return run(*o); };
 }
 

@@ -9,12 +9,14 @@
 namespace nvfp4::cli {
 namespace {
 
-/// Gaussian numbers, quantized by te: block scales span three binades.
-BlockScaledTensor narrow(int n, std::uint64_t seed) {
+/// Gaussian numbers, quantized by te: block scales span three binades; five more where each 128th channel is 32 times as
+/// large.
+BlockScaledTensor gaussian(int n, std::uint64_t seed, bool hot_channels = false) {
   std::mt19937_64 random(seed);
-  std::normal_distribution<float> gaussian;
+  std::normal_distribution<float> normal;
   Matrix x(n, n);
-  for (std::int64_t i = 0; i < std::int64_t{n} * n; ++i) x.f32()[i] = gaussian(random);
+  for (std::int64_t i = 0; i < std::int64_t{n} * n; ++i)
+    x.f32()[i] = normal(random) * (hot_channels && i % n % 128 == 5 ? 32.f : 1.f);
   return cpu_kernels().quantize(x.view(), {}, {});
 }
 
@@ -36,8 +38,11 @@ BlockScaledTensor any(BlockScaledTensor x, std::uint64_t seed) {
 }  // namespace
 
 GemmBench::GemmBench(int n) : n_(n) {
-  const BlockScaledTensor a = narrow(n, 1), b = narrow(n, 2);
-  kinds_ = {{"narrow", a, b}, {"wide", wide(a, 3), wide(b, 4)}, {"any", any(a, 3), any(b, 4)}};
+  const BlockScaledTensor a = gaussian(n, 1), b = gaussian(n, 2);
+  kinds_ = {{"narrow", a, b},
+            {"hot", gaussian(n, 1, true), b},
+            {"wide", wide(a, 3), wide(b, 4)},
+            {"any", any(a, 3), any(b, 4)}};
   a_ = cpu_kernels().dequantize(a), b_ = cpu_kernels().dequantize(b);
 }
 
@@ -60,7 +65,7 @@ std::vector<Timed> GemmBench::time(int thread_count, int repetitions, Progress& 
         kernels && (isa != Isa::portable || !cpu_kernels(Isa::avx2)))
       for (const Kind& kind : kinds_)
         add("gemm/" + kind.name + "/" + std::string(name(isa)), limit,
-            [&, kernels] { c = kernels->multiply(kind.a, kind.b, model); });
+            [&, kernels] { c = kernels->multiply(kind.a, kind.b, model, std::move(c)); });
   for (int i = 0; i < repetitions; ++i) {
     progress.show(i, repetitions, "repetitions");
     for (std::size_t w = 0; w < work.size(); ++w)

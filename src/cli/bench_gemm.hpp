@@ -9,7 +9,7 @@
 namespace nvfp4::cli {
 
 /// sm100_nvfp4 of n x n operands by each instruction set that has its own loops (portable where there is no other), on
-/// three kinds of block scales, held against the first SGEMM of the dequantized operands.
+/// four kinds of block scales, held against the first SGEMM of the dequantized operands.
 class GemmBench {
  public:
   explicit GemmBench(int n);

@@ -84,7 +84,7 @@ std::vector<Computation> tensors(const Verification& v) {
         {std::string(s.model) + " of tensors, " + s.what + " scales", [s, seed = v.seed](const Kernels& k) {
            const BlockScaledTensor a = tensor(21, s.dialect, s.least, s.count, seed, 12),
                                    b = tensor(70, s.dialect, s.least, s.count, seed, 14);
-           return k.multiply(a, b, *find_accumulation(s.model)).bytes;
+           return k.multiply(a, b, *find_accumulation(s.model), {}).bytes;
          }});
   return all;
 }

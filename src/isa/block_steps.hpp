@@ -43,12 +43,7 @@ struct BlockSteps {
     Pair b_weight(int v) const { return L::load(b_weights + 2 * columns * v); }
   };
 
-  /// Accumulators and units of step s.
   static float* accumulators(const BlockTask& t, int r, int v) { return t.c + r * cols + v * columns; }
-  static Float unit(const BlockTask& t, int s, int r, int v) {
-    return L::multiply(L::broadcast(t.a.units[s * block_tile_rows + r]),
-                       L::load(t.b.units + s * cols + v * columns));
-  }
 
   template <class Use>
   static void each(Use use) {
@@ -58,59 +53,84 @@ struct BlockSteps {
       for (int v = 0; v < 2; ++v) use(r, v);
   }
 
-  /// S of each step by `weighted`, what a pair of groups adds to it, and from it and C by `next` the new C.
-  template <class Weighted, class Next>
-  static void each_step(const BlockTask& t, Weighted weighted, Next next) {
-    Int sum[block_tile_rows][2];
-    each([&](int r, int v) { sum[r][v] = L::broadcast(0); });
-    Place at(t);
-    for (int pair = 0; pair < 2 * t.steps; ++pair, at.next()) {
-      Dots dot;
-      at.dots(dot);
-      each([&](int r, int v) {
-        const Int more = weighted(at, dot[r][v], r, v);
-        sum[r][v] = pair % 2 ? L::add(sum[r][v], more) : more;
-      });
-      if (pair % 2 == 0) continue;
-      each([&](int r, int v) {
-        float* c = accumulators(t, r, v);
-        L::store(c, next(sum[r][v], unit(t, pair / 2, r, v), L::load(c)));
-      });
-    }
-  }
-
-  /// What a pair of groups adds to S.
+  /// S of a step, a pair of groups after the other.
   struct NarrowWeights {
-    static Int add(const Place& at, Pair dot, int r, int v) {
-      return L::multiply_add(dot, L::multiply(at.a_weight(r), at.b_weight(v)));
+    Int sum;
+    void add(bool first, const Place& at, Pair dot, int r, int v) {
+      const Pair weights = L::multiply(at.a_weight(r), at.b_weight(v));
+      sum = first ? L::multiply_add(dot, weights) : L::multiply_add(sum, dot, weights);
     }
+    Int total() const { return sum; }
   };
-  /// dot * wa * wb modulo 2^32: of wa * wb the low half as a signed number, and what then is missing above.
+  /// Modulo 2^32, a product of weights being low + 2^15 high.
   struct WideWeights {
-    static Int add(const Place& at, Pair dot, int r, int v) {
+    Int low, high;
+    void add(bool first, const Place& at, Pair dot, int r, int v) {
       const Pair a = at.a_weight(r), b = at.b_weight(v);
-      const Pair low = L::multiply(a, b), high = L::subtract(L::multiply_high(a, b), L::sign(low));
-      return L::add(L::multiply_add(dot, low), L::template left<16>(L::multiply_add(dot, high)));
+      const Pair below = L::low_15_bits(L::multiply(a, b)), above = L::multiply_high(L::add(a, a), b);
+      low = first ? L::multiply_add(dot, below) : L::multiply_add(low, dot, below);
+      high = first ? L::multiply_add(dot, above) : L::multiply_add(high, dot, above);
     }
+    Int total() const { return L::add(low, L::template left<15>(high)); }
   };
 
+  /// C, where each S is below 2^24.
   struct InFloat {
-    static Float next(Int sum, Float unit, Float c) { return L::truncated_fma(L::to_float(sum), unit, c); }
+    const BlockTask& t;
+    Float b_units[2];
+
+    explicit InFloat(const BlockTask& task) : t(task) {}
+    void begin(int step) {
+      for (int v = 0; v < 2; ++v) b_units[v] = L::load(t.b.units + step * cols + v * columns);
+    }
+    void add(int step, Int sum, int r, int v) {
+      float* c = accumulators(t, r, v);
+      const Float unit = L::multiply(L::broadcast(t.a.units[step * block_tile_rows + r]), b_units[v]);
+      L::store(c, L::truncated_fma(L::to_float(sum), unit, L::load(c)));
+    }
+    void end() {}
   };
+  /// C, exact before it is truncated: units are powers of two, C a multiple of the least. What is left are normal FP32
+  /// numbers.
   struct InDouble {
-    static Float next(Int sum, Float unit, Float c) {
-      const auto half = [&](auto h) {  // exact: units are powers of two, C a multiple of the least
-        return L::add(h(c), L::multiply(h(sum), h(unit)));
-      };
-      return L::truncated(half([](auto x) { return L::low(x); }), half([](auto x) { return L::high(x); }));
+    const BlockTask& t;
+    Double c[block_tile_rows][2][2], b_units[2][2];
+
+    explicit InDouble(const BlockTask& task) : t(task) {
+      each([&](int r, int v) { L::halves(L::load(accumulators(t, r, v)), c[r][v]); });
+    }
+    void begin(int step) {
+      for (int v = 0; v < 2; ++v) L::halves(L::load(t.b.units + step * cols + v * columns), b_units[v]);
+    }
+    void add(int step, Int sum, int r, int v) {
+      Double s[2];
+      L::halves(sum, s);
+      const Double a_unit = L::broadcast(double{t.a.units[step * block_tile_rows + r]});
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h)
+        c[r][v][h] = L::truncated(L::fma(s[h], L::multiply(a_unit, b_units[v][h]), c[r][v][h]));
+    }
+    void end() {
+      each([&](int r, int v) { L::store(accumulators(t, r, v), L::joined(c[r][v])); });
     }
   };
 
   template <class Weights, class Addition>
   static void sums(const BlockTask& t) {
-    each_step(
-        t, [](const Place& at, Pair dot, int r, int v) { return Weights::add(at, dot, r, v); },
-        [](Int sum, Float unit, Float c) { return Addition::next(sum, unit, c); });
+    Addition c(t);
+    Place at(t);
+    for (int s = 0; s < t.steps; ++s) {
+      Weights sum[block_tile_rows][2];
+#pragma GCC unroll 2
+      for (int p = 0; p < 2; ++p, at.next()) {
+        Dots dot;
+        at.dots(dot);
+        each([&](int r, int v) { sum[r][v].add(p == 0, at, dot[r][v], r, v); });
+      }
+      c.begin(s);
+      each([&](int r, int v) { c.add(s, sum[r][v].total(), r, v); });
+    }
+    c.end();
   }
 
   /// What the model needs of a step: dots, and by pairs significands' products, exponents, and these again where a
@@ -147,14 +167,19 @@ struct BlockSteps {
     }
 
     Float sum(Float c, const BlockTask& t) const {
-      const Float far = far_above(c, t);
       const Float terms[] = {c, term(0), term(1), term(2), term(3)};
-      const auto half = [&](auto h) {
-        Double total = L::cut(h(terms[0]), h(far));
-        for (int i = 1; i <= step_groups; ++i) total = L::add(total, L::cut(h(terms[i]), h(far)));
-        return total;
-      };
-      return L::truncated(half([](Float x) { return L::low(x); }), half([](Float x) { return L::high(x); }));
+      Double far[2], total[2], term[2];
+      L::halves(far_above(c, t), far);
+#pragma GCC unroll 5
+      for (int i = 0; i <= step_groups; ++i) {
+        L::halves(terms[i], term);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; ++h) {
+          const Double kept = L::cut(term[h], far[h]);
+          total[h] = i == 0 ? kept : L::add(total[h], kept);
+        }
+      }
+      return L::joined(total);
     }
   };
 

@@ -34,17 +34,27 @@ struct BlockTask {
   float* c;           ///< block_tile_rows x BlockTiles::cols: C, then D
 };
 
-/// What 16 bytes of codes say: two groups.
-struct CodePair {
-  alignas(16)
-      std::uint8_t values[2 * group_size];  ///< doubled elements + offset: [k][2][BlockTiles::run], k by runs
-  int sums[2], squares[2];                  ///< of doubled elements
-  std::uint16_t nonzero[2];                 ///< a bit an element
+/// What the 32 bytes of a step's codes say.
+struct StepCodes {
+  alignas(64) std::uint8_t
+      values[step_k];  ///< doubled elements + offset: pairs of [k][2][BlockTiles::run], k by runs
+  alignas(16) std::byte offsets[4 * step_groups];  ///< -12 times a group's sum, BlockTiles::run bytes each
+  alignas(16) std::int32_t squares[step_groups];   ///< sums of a group's doubled elements' squares
+  std::uint16_t nonzero[step_groups];              ///< a bit an element
 };
 
-/// A block scale, as its fields say; NaN stands as 0.
+/// A block scale, as its fields say; NaN stands as 0 of nan_exponent.
 struct ScaleFields {
   std::int16_t significand, exponent;
+};
+inline constexpr std::int16_t nan_exponent = 0x7FFF;
+
+/// A step's scales. Exponents and weights are of those that multiply a nonzero value.
+struct StepScales {
+  std::int16_t weights[step_groups];
+  int least = 1000, largest = -1000;  ///< exponents
+  double norm = 0;  ///< sum of (doubled value * weight)^2, also of a spread whose weights have no room
+  bool has_nan = false;
 };
 
 /// Above this spread of exponents weights have no room in 16 bits.
@@ -63,12 +73,13 @@ struct PackTask {
   float* units;
 };
 
-/// Of those steps. Exponents are those of scales that multiply a nonzero value.
+/// Of those steps, as in StepScales.
 struct PackFacts {
   int spread = 0;                     ///< the largest difference of exponents in one step
   double norm = 0;                    ///< the largest sum of (doubled value * weight)^2 of one step
   int least = 1000, largest = -1000;  ///< exponents
   double square = 0;                  ///< sum of value^2
+  bool has_nan = false;
 };
 
 /// One instruction set's tiles.
@@ -76,7 +87,7 @@ struct BlockTiles {
   int cols;
   int run;                            ///< successive k of one group in a lane
   std::array<std::uint8_t, 32> lane;  ///< of each column in a run of `values`
-  void (*unpack)(const std::uint8_t* codes, int offset, CodePair&);
+  void (*unpack)(const std::uint8_t* codes, int offset, StepCodes&);
   PackFacts (*pack)(const PackTask&);
   /// These and `full` are called while this thread rounds towards zero.
   /// Where no bit is lost in alignment and S = sum of weights[a] * weights[b] * dot fits 32 bits:

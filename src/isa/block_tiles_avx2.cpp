@@ -24,6 +24,7 @@ struct Avx2 {
   static constexpr std::array<std::uint8_t, 32> lane{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
   static constexpr auto unpack = unpack_codes<run>;
+  static constexpr auto weigh = weigh_groups;
 
   /// Here this number is known: GCC 12 would else move what makes it, keep all of that at once, and spill it.
   template <class T>
@@ -65,10 +66,9 @@ struct Avx2 {
   }
 
   static Pair add(Pair x, Pair y) { return {_mm256_add_epi16(x.v, y.v)}; }
-  static Pair subtract(Pair x, Pair y) { return {_mm256_sub_epi16(x.v, y.v)}; }
   static Pair multiply(Pair x, Pair y) { return {_mm256_mullo_epi16(x.v, y.v)}; }
-  static Pair multiply_high(Pair x, Pair y) { return {_mm256_mulhi_epi16(x.v, y.v)}; }
-  static Pair sign(Pair x) { return {_mm256_srai_epi16(x.v, 15)}; }
+  static Pair multiply_high(Pair x, Pair y) { return {_mm256_mulhi_epu16(x.v, y.v)}; }
+  static Pair low_15_bits(Pair x) { return {_mm256_and_si256(x.v, _mm256_set1_epi16(0x7FFF))}; }
   static Pair largest(Pair x, Pair y) { return {_mm256_max_epi16(x.v, y.v)}; }
   static Pair first(Pair x) { return {_mm256_and_si256(x.v, _mm256_set1_epi32(0xFFFF))}; }
   static Pair second(Pair x) { return {_mm256_andnot_si256(_mm256_set1_epi32(0xFFFF), x.v)}; }
@@ -77,6 +77,7 @@ struct Avx2 {
     return {_mm256_andnot_si256(none, x.v)};
   }
   static Int multiply_add(Pair x, Pair y) { return {_mm256_madd_epi16(x.v, y.v)}; }
+  static Int multiply_add(Int sum, Pair x, Pair y) { return add(sum, multiply_add(x, y)); }
 
   static Int as_int(Pair x) { return {x.v}; }
   static Pair as_pair(Int x) { return {x.v}; }
@@ -99,10 +100,15 @@ struct Avx2 {
   static Float multiply(Float x, Float y) { return _mm256_mul_ps(x, y); }
   static Float truncated_fma(Float x, Float y, Float z) { return _mm256_fmadd_ps(x, y, z); }
 
-  static Double low(Float x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
-  static Double high(Float x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
-  static Double low(Int x) { return _mm256_cvtepi32_pd(_mm256_castsi256_si128(x.v)); }
-  static Double high(Int x) { return _mm256_cvtepi32_pd(_mm256_extracti128_si256(x.v, 1)); }
+  static void halves(Float x, Double (&half)[2]) {
+    half[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+    half[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+  }
+  static void halves(Int x, Double (&half)[2]) {
+    half[0] = _mm256_cvtepi32_pd(_mm256_castsi256_si128(x.v));
+    half[1] = _mm256_cvtepi32_pd(_mm256_extracti128_si256(x.v, 1));
+  }
+  static Double broadcast(double x) { return _mm256_set1_pd(x); }
   static Double add(Double x, Double y) { return _mm256_add_pd(x, y); }
   static Double multiply(Double x, Double y) { return _mm256_mul_pd(x, y); }
   /// x, without what lies below the last bit of `far`, |x| being below it.
@@ -110,8 +116,13 @@ struct Avx2 {
     const Double signed_far = _mm256_or_pd(far, _mm256_and_pd(x, _mm256_set1_pd(-0.0)));
     return _mm256_sub_pd(_mm256_add_pd(x, signed_far), signed_far);
   }
-  static Float truncated(Double low, Double high) {
-    return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
+  static Double fma(Double x, Double y, Double z) { return _mm256_fmadd_pd(x, y, z); }
+  /// To the 24 bits of a normal FP32 number.
+  static Double truncated(Double x) {
+    return _mm256_and_pd(x, _mm256_castsi256_pd(_mm256_set1_epi64x(~0x1FFFFFFFll)));
+  }
+  static Float joined(const Double (&half)[2]) {
+    return _mm256_set_m128(_mm256_cvtpd_ps(half[1]), _mm256_cvtpd_ps(half[0]));
   }
 };
 

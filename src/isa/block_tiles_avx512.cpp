@@ -27,6 +27,7 @@ struct Vnni {
                                                      26, 27, 20, 21, 28, 29, 22, 23, 30, 31};
 
   static constexpr auto unpack = unpack_codes<run>;
+  static constexpr auto weigh = weigh_groups;
 
   static __m512i load_bytes(const void* x) { return _mm512_loadu_si512(x); }
   static Pair load(const std::int16_t* x) { return {load_bytes(x)}; }
@@ -75,10 +76,9 @@ struct Vnni {
   }
 
   static Pair add(Pair x, Pair y) { return {_mm512_add_epi16(x.v, y.v)}; }
-  static Pair subtract(Pair x, Pair y) { return {_mm512_sub_epi16(x.v, y.v)}; }
   static Pair multiply(Pair x, Pair y) { return {_mm512_mullo_epi16(x.v, y.v)}; }
-  static Pair multiply_high(Pair x, Pair y) { return {_mm512_mulhi_epi16(x.v, y.v)}; }
-  static Pair sign(Pair x) { return {_mm512_srai_epi16(x.v, 15)}; }
+  static Pair multiply_high(Pair x, Pair y) { return {_mm512_mulhi_epu16(x.v, y.v)}; }
+  static Pair low_15_bits(Pair x) { return {_mm512_and_si512(x.v, _mm512_set1_epi16(0x7FFF))}; }
   static Pair largest(Pair x, Pair y) { return {_mm512_max_epi16(x.v, y.v)}; }
   static Pair first(Pair x) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(0xFFFF))}; }
   static Pair second(Pair x) { return {_mm512_andnot_si512(_mm512_set1_epi32(0xFFFF), x.v)}; }
@@ -86,6 +86,7 @@ struct Vnni {
     return {_mm512_maskz_mov_epi16(_mm512_test_epi16_mask(bits.v, other.v), x.v)};
   }
   static Int multiply_add(Pair x, Pair y) { return {_mm512_madd_epi16(x.v, y.v)}; }
+  static Int multiply_add(Int sum, Pair x, Pair y) { return {_mm512_dpwssd_epi32(sum.v, x.v, y.v)}; }
 
   static Int as_int(Pair x) { return {x.v}; }
   static Pair as_pair(Int x) { return {x.v}; }
@@ -108,11 +109,15 @@ struct Vnni {
   static Float multiply(Float x, Float y) { return _mm512_mul_ps(x, y); }
   static Float truncated_fma(Float x, Float y, Float z) { return _mm512_fmadd_ps(x, y, z); }
 
-  static __m256 upper(Float x) { return _mm512_extractf32x8_ps(x, 1); }
-  static Double low(Float x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
-  static Double high(Float x) { return _mm512_cvtps_pd(upper(x)); }
-  static Double low(Int x) { return _mm512_cvtepi32_pd(_mm512_castsi512_si256(x.v)); }
-  static Double high(Int x) { return _mm512_cvtepi32_pd(_mm512_extracti32x8_epi32(x.v, 1)); }
+  static void halves(Float x, Double (&half)[2]) {
+    half[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    half[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+  }
+  static void halves(Int x, Double (&half)[2]) {
+    half[0] = _mm512_cvtepi32_pd(_mm512_castsi512_si256(x.v));
+    half[1] = _mm512_cvtepi32_pd(_mm512_extracti32x8_epi32(x.v, 1));
+  }
+  static Double broadcast(double x) { return _mm512_set1_pd(x); }
   static Double add(Double x, Double y) { return _mm512_add_pd(x, y); }
   static Double multiply(Double x, Double y) { return _mm512_mul_pd(x, y); }
   /// x, without what lies below the last bit of `far`, |x| being below it.
@@ -120,8 +125,13 @@ struct Vnni {
     const Double signed_far = _mm512_or_pd(far, _mm512_and_pd(x, _mm512_set1_pd(-0.0)));
     return _mm512_sub_pd(_mm512_add_pd(x, signed_far), signed_far);
   }
-  static Float truncated(Double low, Double high) {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+  static Double fma(Double x, Double y, Double z) { return _mm512_fmadd_pd(x, y, z); }
+  /// To the 24 bits of a normal FP32 number.
+  static Double truncated(Double x) {
+    return _mm512_and_pd(x, _mm512_castsi512_pd(_mm512_set1_epi64(~0x1FFFFFFFll)));
+  }
+  static Float joined(const Double (&half)[2]) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(half[0])), _mm512_cvtpd_ps(half[1]), 1);
   }
 };
 

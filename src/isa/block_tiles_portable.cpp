@@ -48,16 +48,42 @@ struct Portable {
     return Pair::of([&](int i) { return x[i % 2]; });
   }
 
-  static void unpack(const std::uint8_t* codes, int offset, CodePair& pair) {
-    for (int g = 0; g < 2; ++g) {
-      pair.sums[g] = pair.squares[g] = pair.nonzero[g] = 0;
+  static void unpack(const std::uint8_t* codes, int offset, StepCodes& step) {
+    for (int g = 0; g < step_groups; ++g) {
+      int sum = 0;
+      step.squares[g] = step.nonzero[g] = 0;
+      std::uint8_t* values = step.values + (g / 2 * 2 * group_size + g % 2 * run);
       for (int k = 0; k < group_size; ++k) {
         const int v = doubled_e2m1[codes[(g * group_size + k) / 2] >> (k % 2 * 4) & 15];
-        pair.values[(k / run * 2 + g) * run + k % run] = static_cast<std::uint8_t>(v + offset);
-        pair.sums[g] += v, pair.squares[g] += v * v;
-        pair.nonzero[g] = static_cast<std::uint16_t>(pair.nonzero[g] | (v != 0) << k);
+        values[k / run * 2 * run + k % run] = static_cast<std::uint8_t>(v + offset);
+        sum += v, step.squares[g] += v * v;
+        step.nonzero[g] = static_cast<std::uint16_t>(step.nonzero[g] | (v != 0) << k);
       }
+      const auto offset_of_group = static_cast<std::int16_t>(-12 * sum);
+      std::memcpy(step.offsets + run * g, &offset_of_group, run);
     }
+  }
+
+  static StepScales weigh(const ScaleFields* scale_of, const std::uint8_t* scales,
+                          const std::int32_t (&squares)[step_groups]) {
+    StepScales step;
+    ScaleFields counted[step_groups];
+    for (int g = 0; g < step_groups; ++g) {
+      const ScaleFields s = scale_of[scales[g]];
+      const bool counts = squares[g] != 0 && s.significand != 0;
+      counted[g] = counts ? s : ScaleFields{0, 1000};
+      step.least = std::min<int>(step.least, counted[g].exponent);
+      step.largest = std::max<int>(step.largest, counts ? s.exponent : -1000);
+      step.has_nan |= s.exponent == nan_exponent;
+    }
+    for (int g = 0; g < step_groups; ++g) {
+      const ScaleFields s = counted[g];
+      const int shift = s.significand ? s.exponent - step.least : 0;
+      step.weights[g] = static_cast<std::int16_t>(s.significand << std::min(shift, most_spread));
+      const double weight = s.significand * power_of_two(shift);
+      step.norm += squares[g] * weight * weight;
+    }
+    return step;
   }
 
   static void dots(const std::uint8_t* a, const std::uint8_t* b, const std::byte* offsets,
@@ -91,14 +117,13 @@ struct Portable {
     for (std::size_t i = 0; i < std::size(x.v); ++i) x.v[i] *= y.v[i];
     return x;
   }
-  static Pair subtract(const Pair& x, const Pair& y) {
-    return Pair::of([&](int i) { return x.v[i] - y.v[i]; });
-  }
+  /// Of numbers without a sign.
   static Pair multiply_high(const Pair& x, const Pair& y) {
-    return Pair::of([&](int i) { return x.v[i] * y.v[i] >> 16; });
+    const auto number = [](std::int16_t bits) { return std::uint32_t{static_cast<std::uint16_t>(bits)}; };
+    return Pair::of([&](int i) { return number(x.v[i]) * number(y.v[i]) >> 16; });
   }
-  static Pair sign(const Pair& x) {
-    return Pair::of([&](int i) { return x.v[i] >> 15; });
+  static Pair low_15_bits(const Pair& x) {
+    return Pair::of([&](int i) { return x.v[i] & 0x7FFF; });
   }
   static Pair first(const Pair& x) {
     return Pair::of([&](int i) { return i % 2 ? 0 : x.v[i]; });
@@ -115,6 +140,10 @@ struct Portable {
       return static_cast<std::uint32_t>(x.v[2 * i] * y.v[2 * i]) +
              static_cast<std::uint32_t>(x.v[2 * i + 1] * y.v[2 * i + 1]);
     });
+  }
+
+  static Int multiply_add(const Int& sum, const Pair& x, const Pair& y) {
+    return add(sum, multiply_add(x, y));
   }
 
   /// The first number of a pair is the low half of its Int.
@@ -148,20 +177,24 @@ struct Portable {
     return Int::of([&](int i) { return std::bit_cast<std::uint32_t>(x.v[i]) << 1 >> 24; });
   }
   /// To 24 bits; no operand here is a subnormal FP32 number.
-  static float truncated(double x) {
-    return static_cast<float>(std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) & ~0x1FFFFFFFull));
+  static double truncated(double x) {
+    return std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) & ~0x1FFFFFFFull);
+  }
+  static Double truncated(const Double& x) {
+    return Double::of([&](int i) { return truncated(x.v[i]); });
   }
   static Float truncated_fma(const Float& x, const Float& y, const Float& z) {
     return Float::of([&](int i) { return truncated(double{x.v[i]} * y.v[i] + z.v[i]); });
   }
+  /// Exact here.
+  static Double fma(const Double& x, const Double& y, const Double& z) { return add(multiply(x, y), z); }
+  static Double broadcast(double x) {
+    return Double::of([&](int) { return x; });
+  }
 
   template <class V>
-  static Double low(const V& x) {
-    return Double::of([&](int i) { return x.v[i]; });
-  }
-  template <class V>
-  static Double high(const V& x) {
-    return Double::of([&](int i) { return x.v[half + i]; });
+  static void halves(const V& x, Double (&parts)[2]) {
+    for (int h = 0; h < 2; ++h) parts[h] = Double::of([&](int i) { return x.v[h * half + i]; });
   }
   /// x, without what lies below the last bit of `far`, |x| being below 2^49 of these.
   static Double cut(const Double& x, const Double& far) {
@@ -170,8 +203,8 @@ struct Portable {
       return static_cast<double>(static_cast<std::int64_t>(x.v[i] / last)) * last;
     });
   }
-  static Float truncated(const Double& low, const Double& high) {
-    return Float::of([&](int i) { return truncated(i < half ? low.v[i] : high.v[i - half]); });
+  static Float joined(const Double (&parts)[2]) {
+    return Float::of([&](int i) { return truncated(parts[i / half].v[i % half]); });
   }
 };
 
