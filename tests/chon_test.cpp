@@ -298,7 +298,12 @@ TEST_CASE("chon: of equal scores the lower channel is hot, and a NaN is none") {
   Channels expected = all_channels(15);
   expected.push_back(51);
   CHECK(hot() == expected);
-  in.x.f32()[7] = NAN;
+  in.w = Matrix(16, 64);
+  in.w.f32()[16] = in.w.f32()[47] = 1;
+  for (std::int64_t j = 20; j < 36; ++j) in.w.f32()[j] = 0.3f;
+  in.x.f32()[0] = NAN;
+  expected = all_channels(36);
+  expected.erase(expected.begin(), expected.begin() + 20);
   CHECK(hot() == expected);
 }
 
