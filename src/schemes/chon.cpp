@@ -21,20 +21,21 @@
 /// which leaves exactly -R_I S_I^T of their error (Lemma A.9). Patch `activation` has the second term alone, `weight` the
 /// third; the paper takes `both`, and one kernel over a longer K.
 ///
-/// What the paper leaves open, and what is done here. The two-block form that is told of it, [X~ | R_I] [W~ | S_I]^T, does not
-/// leave that error; the three blocks above do. Neither the share of hot channels is given (options `channels`, rounded up to a
-/// `multiple`), nor how often they are found (`period`: state.hpp), nor which products are patched: whichever has the scheme.
+/// What the paper leaves open, and what is done here. Two blocks, [X~ | R_I] [W~ | S_I]^T, as the paper has been read, do not
+/// leave that error; the three above do. Not given are the share of hot channels (options `channels`, rounded up to a
+/// `multiple`), how often they are found anew (`period`, in steps: state.hpp), and which products are patched: whichever has the
+/// scheme. Without hot channels a product is scheme plain.
 ///
-/// A column of codes has its own block's scale, so columns of several blocks cannot stand in one block as they are. Here a block
-/// that has a hot channel is appended whole, with its codes and scales, and meets residuals that are zero in its cold channels:
-/// X~_I and W~_I are what they are in X~ and W~, and no code of the base product changes, whatever I is; so dgrad's 16x16 blocks
-/// of W stay those of fprop. The price is a K of 32 more for each block with a hot channel, which is the paper's 2 k where the
-/// hot channels fill theirs. (Putting the hot channels last first, as ARCQuant does, would have it always, and change the blocks
-/// of X and W with I.)
+/// A column of codes has its own block's scale, so hot columns of several blocks cannot share one as they are. Here a block that
+/// has a hot channel is appended whole, codes and scales copied, and meets residuals that are zero in its cold channels: X~_I and
+/// W~_I are what they are in X~ and W~, and whatever I is, no code of the base product changes, so that W in 16x16 blocks is the
+/// same in fprop and dgrad. The price is a K that grows by 32 for each block with a hot channel: the paper's 2 k where hot channels
+/// fill their blocks. (Channels put in another order first, the hot ones last, as ARCQuant has it, would always take 2 k, and
+/// change the blocks of X and W with I.)
 ///
-/// R and S are in FP32, of what was quantized: after the transform, where there is one. Quantized, they have their operand's
-/// block shape, rounding (by random bits of their own) and tensor scale. In s_j, a sum over tokens is binary64, the first token
-/// first; a NaN is nothing.
+/// R and S are of what was quantized, after the transform where there is one, and in FP32. Quantized themselves, they have their
+/// operand's block shape, rounding (by random bits of their own) and tensor scale. A sum of s_j is binary64, the first row first;
+/// a NaN adds nothing.
 namespace nvfp4::scheme {
 namespace {
 
