@@ -6,7 +6,7 @@
 
 namespace nvfp4::io {
 
-/// {"fprop": {"hot_channels": [3, 17]}, "dgrad": {}, "wgrad": {}}, indented: what parse_state() reads back.
+/// {"fprop": {"hot_channels": [3, 17]}, "dgrad": {}, "wgrad": {}}, a line a product: what parse_state() reads back.
 std::string to_json(const LayerState&);
 
 /// A product that is absent keeps nothing. Throws FileError naming `file` and the field, also for unknown ones. Whether a
