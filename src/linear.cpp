@@ -25,24 +25,25 @@ void multiply(Term& term, const GemmRecipe& recipe, const Kernels& kernels) {
     return;
   }
   term.scaling = output_scaling(*term.a.quantized, *term.b.quantized);
-  if (recipe.a.rht && !term.a.transformed.bytes.empty()) term.transform = transform_name(recipe.a);
+  if (recipe.a.rht && !term.a.transformed.bytes.empty())
+    term.transform = transform_name(recipe.a) + (term.transform.empty() ? "" : "; " + term.transform);
   term.out = gemm(*term.a.quantized, *term.b.quantized, *find_accumulation(recipe.accumulate),
                   {.scaling = term.scaling}, kernels);
 }
 
 /// The given state has what the scheme keeps, no more and no less.
-void require_kept(const SchemeState& state, const Scheme& scheme) {
-  const std::string of = " of scheme " + std::string(scheme.name);
-  for (const auto& [name, values] : state)
-    if (std::ranges::count(scheme.keeps, name) == 0)
-      throw std::invalid_argument("state '" + name + "' is none" + of);
-  for (const std::string_view name : scheme.keeps)
-    if (!state.contains(name)) throw std::invalid_argument("no state '" + std::string(name) + "'" + of);
+void require_kept(const SchemeState& state, const Scheme& scheme, Gemm gemm) {
+  const std::string in = std::string(name(gemm)) + ": ", of = " of scheme " + std::string(scheme.name);
+  for (const auto& item : state)
+    if (std::ranges::count(scheme.keeps, item.first) == 0)
+      throw std::invalid_argument(in + "state '" + item.first + "' is none" + of);
+  for (const std::string_view kept : scheme.keeps)
+    if (!state.contains(kept)) throw std::invalid_argument(in + "no state '" + std::string(kept) + "'" + of);
 }
 
 SchemeState state_of(const Product& product, const LayerState* given, const Kernels& kernels) {
   const Scheme& scheme = *find_scheme(product.recipe.scheme.name);
-  if (given) require_kept((*given)[product.gemm], scheme);
+  if (given) require_kept((*given)[product.gemm], scheme, product.gemm);
   if (given) return (*given)[product.gemm];
   return scheme.calibrate ? scheme.calibrate(product, kernels) : SchemeState{};
 }

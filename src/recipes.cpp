@@ -106,7 +106,7 @@ std::vector<Recipe> all_recipes() {
   std::vector<Recipe> all{
       uniform("bf16", {}, "sm100_bf16"),
       plain_recipe("nvfp4_plain"),
-      nvidia("nvidia", {}),
+      nvidia_recipe("nvidia"),
       nvidia("nvidia_no_sr", {.rounding = false}),
       nvidia("nvidia_no_rht", {.transform = false}),
       nvidia("nvidia_no_2d", {.tiles = false}),
@@ -120,6 +120,8 @@ std::vector<Recipe> all_recipes() {
 }
 
 }  // namespace
+
+Recipe nvidia_recipe(std::string name) { return nvidia(std::move(name), {}); }
 
 Recipe plain_recipe(std::string name) { return uniform(std::move(name), by("te"), "sm100_nvfp4"); }
 
@@ -153,6 +155,13 @@ Recipe recipe_at(const ModelRecipe& m, const LayerPlace& layer, std::int64_t ste
   Recipe switched = m.recipe;
   switched.fprop = m.high_precision.fprop;
   return switched;
+}
+
+ModelRecipe post_qk_protection(Recipe recipe, Attention attention) {
+  ModelRecipe m{.recipe = std::move(recipe), .high_precision = *find_recipe("bf16")};
+  m.keep = {attention == Attention::softmax ? "*v_proj*" : "*o_proj*"};
+  if (attention == Attention::gla) m.keep.push_back("*gk_proj*");
+  return m;
 }
 
 }  // namespace nvfp4

@@ -389,8 +389,8 @@ TEST_CASE("a state that is none of the layer is refused") {
   };
   std::vector<std::int64_t> twice = whole.fprop.at("order");
   twice[1] = twice[0];
-  CHECK_THROWS_WITH(with({})(), "no state 'order' of scheme arcquant");
-  CHECK_THROWS_WITH(with(whole.fprop, {{"order", {}}})(), "state 'order' is none of scheme plain");
+  CHECK_THROWS_WITH(with({})(), "fprop: no state 'order' of scheme arcquant");
+  CHECK_THROWS_WITH(with(whole.fprop, {{"order", {}}})(), "dgrad: state 'order' is none of scheme plain");
   CHECK_THROWS_WITH(changed("residuals", {48})(), "fprop's state 'residuals': expected 0 to 32, found 48");
   CHECK_THROWS_AS(changed("residuals", {8})(), std::invalid_argument);
   CHECK_THROWS_AS(changed("residuals", {})(), std::invalid_argument);

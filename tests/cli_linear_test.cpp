@@ -28,8 +28,8 @@ struct Layer {
   scratch::Folder folder;
   Matrix x{48, 64}, w{32, 64}, dy{48, 32};
 
-  Layer() {
-    std::mt19937 random(9);
+  explicit Layer(unsigned seed = 9) {
+    std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     for (const auto& [m, name] : {std::pair{&x, "x.npy"}, {&w, "w.npy"}, {&dy, "dy.npy"}}) {
       for (std::int64_t i = 0; i < m->rows * m->cols; ++i) m->f32()[i] = normal(random);
@@ -172,6 +172,63 @@ TEST_CASE("cli linear: dumped operands are the layer's, byte for byte") {
   CHECK(written.at("alpha").get<float>() == term.scaling.alpha);
   const Matrix transformed = converted(term.a.transformed.view(), Dtype::fp32, reference_kernels());
   CHECK((dump.values(written.at("a_transformed")).bytes == transformed.bytes));
+}
+
+TEST_CASE("cli linear: a saved state is what a run calibrated, and another runs with it") {
+  const Layer layer, other(10);
+  for (const std::string recipe : {"chon", "arcquant"}) {
+    const std::string file = layer.folder / (recipe + ".json");
+    const Arguments how{"--recipe", recipe, "--force"};
+    REQUIRE(run(layer.command() + how + Arguments{"--save-state", file, "--dump", layer.folder / "d"})
+                .exit_code == 0);
+    const LayerState state = layer.expected(recipe).state;
+    CHECK(slurp(file) == io::to_json(state));
+    const Json provenance = Dump(layer.folder / "d").manifest.at("provenance");
+    CHECK(provenance.at("state_sha256") == io::sha256(scratch::bytes(slurp(file)).view()));
+    REQUIRE(run(layer.command("again.npz") + how + Arguments{"--state", file}).exit_code == 0);
+    CHECK((slurp(layer.folder / "again.npz") == slurp(layer.folder / "o.npz")));
+
+    const Arguments given = how + Arguments{"--state", file, "--save-state", other.folder / "s.json"};
+    REQUIRE(run(other.command() + given).exit_code == 0);
+    CHECK(slurp(other.folder / "s.json") == slurp(file));
+    const LinearResult expected = linear(*find_recipe(recipe), other.x.view(), other.w.view(),
+                                         other.dy.view(), 0, reference_kernels(), &state);
+    CHECK(same(*io::open_arrays(other.folder / "o.npz"), "y", expected.fprop.out));
+    CHECK((expected.fprop.out.bytes != other.expected(recipe).fprop.out.bytes));
+  }
+  REQUIRE(run(layer.command() + Arguments{"--force", "--dump", layer.folder / "d"}).exit_code == 0);
+  CHECK(Dump(layer.folder / "d").manifest.at("provenance").at("state_sha256").is_null());
+}
+
+TEST_CASE("cli linear: states that are none of the layer's") {
+  const Layer layer;
+  const std::string file = layer.folder / "s.json";
+  const auto refused = [&](const std::string& text, const std::string& recipe = "chon") {
+    spill(file, text);
+    return refusal(layer.command() + Arguments{"--recipe", recipe, "--state", file});
+  };
+  CHECK(has(refused("nonsense"), "s.json: state"));
+  CHECK(has(refused(R"({"fprop": {"hot_channels": [1.5]}})"), "s.json: state field 'fprop.hot_channels'"));
+  CHECK(has(refused("{}"), "s.json: fprop: no state 'hot_channels' of scheme chon"));
+  CHECK(has(refused(R"({"fprop": {"hot_channels": [64]}})"),
+            "s.json: fprop's state 'hot_channels': expected 0 to 63, found 64"));
+  CHECK(has(refused(R"({"fprop": {"hot_channels": [1]}})", "nvidia"),
+            "s.json: fprop: state 'hot_channels' is none of scheme plain"));
+  CHECK(has(refusal(layer.command() + Arguments{"--state", layer.folder / "none.json"}), "none.json"));
+  CHECK(!std::filesystem::exists(layer.folder / "o.npz"));
+  const Arguments save{"--recipe", "chon", "--save-state", file};
+  const std::string before = slurp(file);
+  CHECK(has(refusal(layer.command() + save), "s.json: output"));
+  CHECK(slurp(file) == before);
+  CHECK(!std::filesystem::exists(layer.folder / "o.npz"));
+  CHECK(has(refusal(layer.command() + Arguments{"--save-state", layer.folder / "no/such"}), "no/such"));
+  CHECK(has(refusal({"linear", "--x", layer.folder / "x.npy", "--w", layer.folder / "w.npy", "--dy",
+                     layer.folder / "dy.npy", "-o", "-", "--save-state", "-"}),
+            "--save-state -"));
+  REQUIRE(run(layer.command() + save + Arguments{"--force"}).exit_code == 0);
+  CHECK(slurp(file) != before);
+  const program::Ran ran = run(layer.command("p.npz") + Arguments{"--recipe", "chon", "--save-state", "-"});
+  CHECK(ran.out == slurp(file));
 }
 
 TEST_CASE("cli linear: refusals leave what was there") {

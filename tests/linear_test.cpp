@@ -302,3 +302,23 @@ TEST_CASE("linear: which layers stay in high precision, and from which step on")
   CHECK(switched.dgrad == named("nvidia").dgrad);
   CHECK(switched.wgrad == named("nvidia").wgrad);
 }
+
+TEST_CASE("linear: post-QK protection keeps what comes after QK in BF16") {
+  const auto kept = [](Attention attention, const std::string& layer) {
+    return recipe_at(post_qk_protection(named("chon"), attention), {layer, 3, 24}, 0) == named("bf16");
+  };
+  const std::string of = "model.layers.3.";
+  CHECK(kept(Attention::softmax, of + "self_attn.v_proj"));
+  CHECK(kept(Attention::softmax, of + "self_attn.qkv_proj"));
+  CHECK(kept(Attention::linear, of + "attn.o_proj"));
+  CHECK(kept(Attention::gla, of + "attn.o_proj"));
+  CHECK(kept(Attention::gla, of + "attn.gk_proj.1"));
+  for (const char* other : {"self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj", "mlp.gate_proj"})
+    for (const Attention a : {Attention::softmax, Attention::linear, Attention::gla})
+      CHECK_FALSE(kept(a, of + other));
+  CHECK_FALSE(kept(Attention::softmax, of + "self_attn.o_proj"));
+  CHECK_FALSE(kept(Attention::linear, of + "attn.v_proj"));
+  CHECK_FALSE(kept(Attention::linear, of + "attn.gk_proj.1"));
+  CHECK(recipe_at(post_qk_protection(named("chon"), Attention::gla), {of + "mlp.up_proj", 3, 24}, 0) ==
+        named("chon"));
+}

@@ -10,3 +10,4 @@
 #include <nvfp4/io/quantized.hpp>
 #include <nvfp4/io/recipe.hpp>
 #include <nvfp4/io/safetensors.hpp>
+#include <nvfp4/io/state.hpp>

@@ -12,6 +12,7 @@
 #include <nvfp4/layout.hpp>
 #include <nvfp4/linear.hpp>
 #include <nvfp4/mma.hpp>
+#include <nvfp4/outliers.hpp>
 #include <nvfp4/probes.hpp>
 #include <nvfp4/producers.hpp>
 #include <nvfp4/quantize.hpp>
@@ -20,6 +21,7 @@
 #include <nvfp4/scale.hpp>
 #include <nvfp4/scheme.hpp>
 #include <nvfp4/stack.hpp>
+#include <nvfp4/state.hpp>
 #include <nvfp4/stochastic.hpp>
 #include <nvfp4/te_random.hpp>
 #include <nvfp4/tensor.hpp>

@@ -102,4 +102,15 @@ struct ModelRecipe {
 /// The recipe of a layer at a step.
 Recipe recipe_at(const ModelRecipe&, const LayerPlace&, std::int64_t step);
 
+enum class Attention : std::uint8_t {
+  softmax,
+  linear,
+  gla,  ///< gated linear attention
+};
+
+/// Post-QK protection (CHON, arXiv 2602.02047): everything by this recipe, but for what comes after QK and is the most
+/// sensitive there, kept in BF16: W_v of softmax attention, W_o of linear attention, of GLA gk_proj too. The globs are of
+/// Hugging Face's names, and flash-linear-attention's: v_proj, o_proj, gk_proj; a qkv_proj, which holds W_v, is kept whole.
+ModelRecipe post_qk_protection(Recipe, Attention);
+
 }  // namespace nvfp4

@@ -71,6 +71,9 @@ SchemeRecipe scheme_recipe(std::string_view name, Options);
 /// te 1x16, RNE, both operands of every product: what schemes change.
 Recipe plain_recipe(std::string name);
 
+/// NVIDIA's, on which some schemes build.
+Recipe nvidia_recipe(std::string name);
+
 /// A side as its recipe says: quantized, after its transform; or dense.
 Operand lowered(const OperandRecipe&, const Side&, const RandomBits&, const Kernels&);
 

@@ -1,5 +1,6 @@
 #include <memory>
 #include <optional>
+#include <span>
 
 #include <CLI/CLI.hpp>
 #include <nvfp4/io.hpp>
@@ -15,7 +16,7 @@ namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string x, w, dy, out, recipe = "nvidia", dump, input_dtype, device = "cpu";
+  std::string x, w, dy, out, recipe = "nvidia", state, save_state, dump, input_dtype, device = "cpu";
   std::uint64_t seed = 0;
   bool force = false;
   io::Overwrite overwrite() const { return force ? io::Overwrite::yes : io::Overwrite::no; }
@@ -37,10 +38,28 @@ struct Inputs {
   }
 };
 
+std::optional<LayerState> given_state(const Options& o) {
+  if (o.state.empty()) return std::nullopt;
+  const io::Bytes bytes = io::read_bytes(o.state);
+  return io::parse_state({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, o.state);
+}
+
 LinearResult run_layer(const Options& o, const Recipe& recipe, const Inputs& in, const Kernels& kernels) try {
-  return linear(recipe, in.x.view, in.w.view, in.dy.view, o.seed, kernels);
+  const std::optional<LayerState> state = given_state(o);
+  return linear(recipe, in.x.view, in.w.view, in.dy.view, o.seed, kernels, state ? &*state : nullptr);
 } catch (const std::invalid_argument& e) {
-  throw UsageError(o.x + ", " + o.w + ", " + o.dy + ": " + e.what());
+  throw UsageError(o.x + ", " + o.w + ", " + o.dy + (o.state.empty() ? "" : ", " + o.state) + ": " +
+                   e.what());
+}
+
+/// The hash is that of the file that --save-state writes; null where the recipe keeps nothing.
+Json provenance(const Options& o, const Inputs& in, const LayerState& state) {
+  const std::string text = io::to_json(state);
+  return {{"library_version", NVFP4_VERSION},
+          {"seed", o.seed},
+          {"input_sha256", in.sha256()},
+          {"state_sha256",
+           state == LayerState{} ? Json(nullptr) : Json(io::sha256(std::as_bytes(std::span(text))))}};
 }
 
 void write(const Options& o, const LinearResult& result, const Kernels& kernels) {
@@ -54,19 +73,24 @@ void write(const Options& o, const LinearResult& result, const Kernels& kernels)
 }
 
 Outcome run(const Options& o) {
+  if (o.out == "-" && o.save_state == "-") throw UsageError("--save-state -: stdout has the output");
   const Kernels& kernels = kernels_of(o.device);
   const Recipe recipe = recipe_named(o.recipe);
   const Inputs in(o);
+  std::optional<io::OutputFile> saved;
+  if (!o.save_state.empty()) saved.emplace(o.save_state, o.overwrite());
   std::optional<DumpFolder> dump;
   if (!o.dump.empty()) dump.emplace(o.dump, o.overwrite());
   const LinearResult result = run_layer(o, recipe, in, kernels);
-  const Json provenance{{"library_version", NVFP4_VERSION}, {"seed", o.seed}, {"input_sha256", in.sha256()}};
+  if (saved) saved->write(io::to_json(result.state));
   if (dump)
-    write_dump(*dump, result, recipe, {Json::parse(io::to_json(recipe)), provenance, o.seed}, kernels);
+    write_dump(*dump, result, recipe,
+               {Json::parse(io::to_json(recipe)), provenance(o, in, result.state), o.seed}, kernels);
   write(o, result, kernels);
+  if (saved) saved->commit();
   if (dump) dump->commit();
   Outcome outcome;
-  outcome.to_stdout = o.out == "-";
+  outcome.to_stdout = o.out == "-" || o.save_state == "-";
   const std::int64_t tokens = in.x.view.rows, inputs = in.x.view.cols, outputs = in.w.view.rows;
   outcome.json = {{"output", o.out}, {"recipe", recipe.name}, {"tokens", tokens},  {"in", inputs},
                   {"out", outputs},  {"seed", o.seed},        {"device", o.device}};
@@ -86,6 +110,9 @@ Run declare_linear(CLI::App& app) {
   app.add_option("-o,--output", o->out, ".npz or .safetensors with y, dx, dw, float32; - for stdout (.npz)")
       ->required();
   app.add_option("--recipe", o->recipe, "FILE.json, or one of " + recipe_names())->capture_default_str();
+  app.add_option("--state", o->state,
+                 "FILE.json: what schemes calibrated, in place of calibrating on X, W, dY");
+  app.add_option("--save-state", o->save_state, "FILE.json: what the run calibrated, or was given");
   app.add_option("--dump", o->dump, "a folder to make: every intermediate as golden values, with a manifest");
   app.add_option("--input-dtype", o->input_dtype, "bf16: uint16 elements are BF16 bits");
   app.add_option("--seed", o->seed, "of stochastic rounding")->capture_default_str();

@@ -50,10 +50,6 @@ std::string_view option(const Product& p, std::string_view name, std::string_vie
   return chosen != "by_mode" ? chosen : is_code(p) ? code : paper;
 }
 
-constexpr std::int64_t up(std::int64_t n, std::int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
 /// Over the tokens; a NaN is none.
 std::vector<float> channel_maxima(MatrixView x, const Kernels& kernels) {
   const Matrix values = converted(x, Dtype::fp32, kernels);

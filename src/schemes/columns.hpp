@@ -11,6 +11,11 @@ struct Kernels;
 /// Channels and blocks of channels, put in another order.
 namespace nvfp4::scheme {
 
+/// n rounded up to a multiple.
+constexpr std::int64_t up(std::int64_t n, std::int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
 /// Column j of the result is column order[j] of x, or zeros where that is -1.
 Matrix gathered(MatrixView x, std::span<const std::int64_t> order);
 
