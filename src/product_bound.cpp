@@ -150,7 +150,11 @@ std::vector<double> errors_of_scales(const BlockScaledTensor& t, std::int64_t ro
 
 double tensor_scale(const BlockScaledTensor& t, std::int64_t row) {
   const cpu::FloatEnvironment fenced;
-  const double global = t.global_of_row(row);
+  if (t.spec.dialect->outer_cols)
+    throw std::invalid_argument("bounds are of operands with a scale for the tensor or each row: " +
+                                std::string(t.spec.dialect->name) + " has one for each " +
+                                std::to_string(t.spec.dialect->outer_cols) + " columns");
+  const double global = t.global_at(row, 0);
   switch (t.spec.dialect->global_is) {
     case GlobalIs::amax: return global / global_divisor(t.spec);
     case GlobalIs::divide: return 1 / global;
