@@ -119,7 +119,7 @@ double unit_of(const QuantizeSpec& spec, float amax) {
   rounded.stochastic.reset(), rounded.amax.reset();
   Matrix x(spec.block.rows, spec.block.cols);
   x.f32()[0] = amax;
-  return tensor_scale(cpu_kernels().quantize(x.view(), rounded, {}), 0);
+  return tensor_scale(cpu_kernels().quantize(x.view(), rounded, {}), 0, 0);
 }
 
 void widen(ElementBound& all, const ElementBound& one) {

@@ -63,15 +63,16 @@ Move walk(float size) {
   return [size](Matrix& w, std::int64_t step) {
     std::mt19937 random(static_cast<unsigned>(step));
     std::normal_distribution<float> normal;
-    for (std::int64_t b = 0; b < w.rows * w.cols; b += 16) {
-      float* block = w.f32() + b;
-      const float* largest =
-          std::max_element(block, block + 16, [](float x, float y) { return std::fabs(x) < std::fabs(y); });
-      for (float* x = block; x < block + 16; ++x) {
-        const float to = *x + size * normal(random);
-        if (x != largest && std::fabs(to) < std::fabs(*largest)) *x = to;
+    for (std::int64_t i = 0; i < w.rows; ++i)
+      for (std::int64_t j = 0; j < w.cols; j += 16) {
+        float *block = w.f32() + i * w.cols + j, *end = block + std::min<std::int64_t>(16, w.cols - j);
+        const float* largest =
+            std::max_element(block, end, [](float x, float y) { return std::fabs(x) < std::fabs(y); });
+        for (float* x = block; x < end; ++x) {
+          const float to = *x + size * normal(random);
+          if (x != largest && std::fabs(to) < std::fabs(*largest)) *x = to;
+        }
       }
-    }
   };
 }
 

@@ -301,6 +301,6 @@ TEST_CASE("cli: tetrajet_v2 files have a scale for each 128 columns, and every c
   REQUIRE(run({"quantize", folder / "x.npy", "-o", folder / "te.npz"}).exit_code == 0);
   CHECK(program::refusal({"gemm", q, folder / "te.npz", "-o", folder / "no.npy"}).find("te with none") !=
         std::string::npos);
-  CHECK(program::refusal({"gemm", q, q, "-o", folder / "no.npy", "--bound"}).find("bounds are of operands") !=
+  CHECK(program::refusal({"gemm", q, q, "-o", folder / "no.npy", "--bound"}).find("bounds are of products") !=
         std::string::npos);
 }

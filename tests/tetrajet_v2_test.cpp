@@ -230,7 +230,7 @@ TEST_CASE("tetrajet_v2: outliers are dense MXFP8 in fprop and wgrad, and merged 
   }
 }
 
-/// Measured: 0.14, 0.49 and 0.14 of the squared error.
+/// Measured: 0.105 and 0.037 of the squared error; of dgrad's, which has no outlier term, 1.014.
 TEST_CASE("tetrajet_v2: with outlier channels, OutControl's errors are less") {
   const Layer in = made(64, 160, 48, 50);
   const LinearResult exact = in.run(in_fp32()), with = in.run(*find_recipe("tetrajet_v2_outcontrol")),
