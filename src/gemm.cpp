@@ -97,8 +97,12 @@ std::string scales_of(const BlockScaledTensor& t) {
 
 void cpu::validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
   const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
-  if (spec.scaling.part && !spec.cuts.empty())
-    fail("K is cut once: where its scales change, each " + std::to_string(spec.scaling.part) + " columns");
+  const OutputScaling& s = spec.scaling;
+  const std::int64_t parts = s.part ? (a.cols + s.part - 1) / s.part : 0;
+  if (s.part && (std::ssize(s.rows) != a.rows * parts || std::ssize(s.cols) != b.rows * parts))
+    fail("expected a factor of each row and column for each of " + std::to_string(parts) + " parts of K");
+  if (s.part && !spec.cuts.empty())
+    fail("K is cut once: where its scales change, each " + std::to_string(s.part) + " columns");
   std::int64_t before = 0;
   for (const std::int64_t cut : spec.cuts) {
     if (cut <= before || cut >= a.cols || cut % a.spec.block.cols)

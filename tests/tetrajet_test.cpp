@@ -74,16 +74,21 @@ float largest(const float* x, std::int64_t count) {
   return m;
 }
 
+std::uint32_t code_of(float x, float product) {
+  const std::uint32_t sign = std::signbit(x) ? 8 : 0;
+  if (product == 0) return sign;
+  if (product <= 0x1p-128f) return x == 0 ? 7 : 7 | sign;  // 1 / product is infinite, and 0 times that a NaN
+  return rounded(exact(std::fabs(times(x, over(1, product)))), 0, 7, e2m1) | sign;
+}
+
 void add_block(const float* x, std::int64_t count, float outer, float target, Expected& e) {
   float t = over(over(largest(x, count), outer), target);
   if (t == 0) t = 0x1p-9f;
   const std::uint32_t scale = rounded(exact(t), 0, 0x7E, e4m3);
-  const float product = fp32(exact(outer) * e4m3(scale)), encode = product == 0 ? 0 : over(1, product);
+  const float product = fp32(exact(outer) * e4m3(scale));
   e.scales.push_back(scale);
   for (std::int64_t j = 0; j < count; ++j) {
-    const float y = times(x[j], encode);
-    const std::uint32_t code = rounded(exact(std::fabs(y)), 0, 7, e2m1);
-    e.codes.push_back(code | (std::signbit(x[j]) ? 8 : 0));
+    e.codes.push_back(code_of(x[j], product));
     e.values.push_back(fp32(e2m1(e.codes.back()) * exact(product)));
   }
 }
@@ -262,6 +267,8 @@ TEST_CASE("gemm: with scales of 128 columns, layers and threads agree, and other
   CHECK_THROWS_AS(output_scaling(a), std::invalid_argument);
   CHECK_THROWS_WITH_AS(gemm(a, b, acc, {.scaling = how.scaling, .cuts = {128}}, cpu_kernels()),
                        "K is cut once: where its scales change, each 128 columns", std::invalid_argument);
+  CHECK_THROWS_AS(gemm(a, b, acc, {.scaling = {.rows = {1}, .cols = {1}, .part = 128}}, cpu_kernels()),
+                  std::invalid_argument);
   CHECK_THROWS_AS(bound_rows(a, acc), std::invalid_argument);
   QuantizeSpec whole = spec();
   whole.tensor_scale = TensorScale::tensor;

@@ -14,7 +14,8 @@ struct Kernels;
 ///
 ///   ratio = (sum over those steps of |d - d of the step before|) / (the same sum of |w|'s), 0 where w never moved
 ///
-/// and after them w := d where ratio >= threshold. Sums are FP32 in the order of steps.
+/// and after them w := d where ratio >= threshold. Sums are FP32 in the order of steps. With outlier channels in MXFP8 the
+/// authors watch the columns in FP4 alone, side by side as they are quantized.
 struct OsciReset {
   std::int64_t period = 400, track = 50;
   std::int64_t start = 0;  ///< 15,000 and 35,000 in the authors' runs of 150M and 370M parameters

@@ -42,8 +42,7 @@ struct BlockScaledTensor {
   std::vector<std::uint8_t>
       scales{};  ///< rows x blocks_per_row(); linear; a 16x16 scale stands on each of its rows
   std::vector<float>
-      global{};  ///< 1 or rows x globals_per_row() values, as the dialect keeps them; empty for
-                 ///< single-level
+      global{};  ///< 1 or rows x globals_per_row(), as the dialect keeps them; empty for single-level
 
   std::int64_t blocks_per_row() const { return (cols + spec.block.cols - 1) / spec.block.cols; }
   std::int64_t row_bytes() const {

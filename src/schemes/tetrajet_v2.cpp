@@ -16,7 +16,8 @@
 ///
 /// Q4 and Q6 are aligned: they start from the forward codes. Operands are FP32, as the authors cast them. Each operand has
 /// random bits of its own; in the authors' kernels Q3 and Q4, and Q5 and Q6, share theirs by position, so that an element of
-/// dW where row and column agree is biased. The signs of H1 and H2 are drawn, by one seed.
+/// dW where row and column agree is biased. The signs of H1 and H2 are drawn, by one seed. Dialect tetrajet_v2_unbiased in
+/// dgrad and wgrad gives those four Quartet II's headroom, without which the largest elements of blocks saturate.
 ///
 /// OutControl, option outlier_channels: that share of the input channels in percent, those of the largest L2 norm over the
 /// tokens of X, is multiplied in MXFP8 (scales rounded up, to nearest, no transform) and the rest c in FP4:
