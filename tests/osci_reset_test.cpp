@@ -161,6 +161,7 @@ TEST_CASE("osci_reset: it begins at its start, with a period, and only if the be
   CHECK(watches(800, {.start = 401}));
   const OsciResetState state = osci_reset(w, 0, {}, {}, k).state;
   CHECK(osci_reset(w, 52, {}, state, k).state == state);  // the step that resets was missed
+  CHECK_FALSE(osci_reset(w, 50, {}, state, k).state == OsciResetState{});
   CHECK(osci_reset(w, 51, {}, state, k).state == OsciResetState{});
 }
 

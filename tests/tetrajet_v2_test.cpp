@@ -215,7 +215,14 @@ TEST_CASE("tetrajet_v2: outliers are dense MXFP8 in fprop and wgrad, and merged 
     for (std::size_t n = 0; n < o.size(); ++n)
       merged.f32()[i * 150 + o[n]] = w_o.f32()[i * w_o.cols + std::int64_t(n)];
   }
-  CHECK(r.dgrad.terms[0].b.transformed.bytes == transformed(transpose(merged.view()), 5).bytes);
+  const Term& dx = r.dgrad.terms[0];
+  CHECK(dx.b.transformed.bytes == transformed(transpose(merged.view()), 5).bytes);
+  for (const bool b : {false, true}) {
+    QuantizeSpec spec = default_spec(dialects::tetrajet_v2::info);
+    spec.stochastic = Stochastic{.random = {.seed = 5, .stream = 2 + b}};
+    const Operand& o = b ? dx.b : dx.a;
+    CHECK(compare(k.quantize(o.transformed.view(), spec, {}), *o.quantized).equal());
+  }
 
   REQUIRE(r.wgrad.terms.size() == 2);
   const Matrix again = mxfp8(transpose(x_o.view()));  // of what fprop decoded
