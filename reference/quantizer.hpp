@@ -134,19 +134,18 @@ void quantize_block(const Values& x, const Window& w, const Tensor& tensor, std:
   }
 }
 
-/// The blocks of rows that share a second-level scale.
+/// The blocks that share a second-level scale.
 template <class Dialect>
-void quantize_rows(const Values& x, const Window& shared, BlockScaledTensor& out) {
+void quantize_shared(const Values& x, const Window& shared, BlockScaledTensor& out) {
   const QuantizeSpec& spec = out.spec;
   const Number largest(spec.amax ? *spec.amax : amax(x, shared, Dialect::info.nan_in_tensor_amax));
   const auto tensor = Dialect::tensor(largest, setting(spec, out.dtype));
   if constexpr (Dialect::info.global_is != GlobalIs::none) out.global.push_back(settled(tensor.global));
   for (std::int64_t row = shared.row; row < shared.row_end; row += spec.block.rows)
-    for (std::int64_t b = 0; b < out.blocks_per_row(); ++b) {
-      const std::int64_t col = b * spec.block.cols;
+    for (std::int64_t col = shared.col; col < shared.col_end; col += spec.block.cols) {
       const Window block{row, std::min(row + spec.block.rows, x.rows), col,
                          std::min(col + spec.block.cols, x.cols)};
-      quantize_block<Dialect>(x, block, tensor, b, out);
+      quantize_block<Dialect>(x, block, tensor, col / spec.block.cols, out);
     }
 }
 
@@ -155,8 +154,12 @@ BlockScaledTensor quantize_as(MatrixView view, const QuantizeSpec& spec) {
   const Values x = widen(view);
   BlockScaledTensor out = empty_result(view, spec);
   const bool per_row = spec.tensor_scale == TensorScale::row;
-  if (!per_row) quantize_rows<Dialect>(x, {0, x.rows, 0, x.cols}, out);
-  for (std::int64_t i = 0; per_row && i < x.rows; ++i) quantize_rows<Dialect>(x, {i, i + 1, 0, x.cols}, out);
+  if (!per_row) quantize_shared<Dialect>(x, {0, x.rows, 0, x.cols}, out);
+  const std::int64_t count = out.globals_per_row(), outer = Dialect::info.outer_cols;
+  for (std::int64_t n = 0; per_row && n < x.rows * count; ++n) {
+    const std::int64_t row = n / count, col = n % count * outer;
+    quantize_shared<Dialect>(x, {row, row + 1, col, outer ? std::min(col + outer, x.cols) : x.cols}, out);
+  }
   if (out.spec.stochastic) out.spec.stochastic->words = {};
   return out;
 }
@@ -170,7 +173,7 @@ Matrix dequantize_as(const BlockScaledTensor& t) {
           t.scales[static_cast<std::size_t>(i * t.blocks_per_row() + j / t.spec.block.cols)];
       const Number value = Dialect::dequantize(Number(decode(get_code(t, i, j).bits, Dialect::info.element)),
                                                Number(decode(scale, scale_format(Dialect::info))),
-                                               Number(t.global_of_row(i)), setting(t.spec, t.dtype));
+                                               Number(t.global_at(i, j)), setting(t.spec, t.dtype));
       out.f32()[i * t.cols + j] = settled(value);
     }
   return out;

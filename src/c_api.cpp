@@ -174,7 +174,7 @@ BlockScaledTensor tensor_of(const testing::Result& bytes, std::int64_t rows, std
   const ScaleExtent extent = padded(bytes.layout, rows, t.blocks_per_row());
   const bool per_row = spec.tensor_scale == TensorScale::row,
              single = spec.dialect->global_is == GlobalIs::none;
-  const auto globals = static_cast<std::size_t>(single ? 0 : per_row ? rows : 1);
+  const auto globals = static_cast<std::size_t>(single ? 0 : per_row ? rows * t.globals_per_row() : 1);
   t.codes = fetch(bytes.codes, static_cast<std::size_t>(rows * t.row_bytes()), "codes_size", bytes.copy);
   t.scales = from_layout(
       bytes.layout,

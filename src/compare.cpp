@@ -44,7 +44,7 @@ Difference compare(const BlockScaledTensor& expected, const BlockScaledTensor& a
     return shape_mismatch(static_cast<std::uint32_t>(expected.cols), static_cast<std::uint32_t>(actual.cols),
                           "shape");
   Difference result;
-  compare_arrays(expected.global, actual.global, 1, "global", result);
+  compare_arrays(expected.global, actual.global, expected.globals_per_row(), "global", result);
   compare_arrays(expected.scales, actual.scales, expected.blocks_per_row(), "scales", result);
   compare_arrays(expected.codes, actual.codes, expected.row_bytes(), "packed", result);
   return result;

@@ -229,7 +229,8 @@ Cause random_bits(const Pair& p) {
 std::string text_of(const Origin& o) {
   std::string text = std::string(o.spec.dialect->name) + ' ' + std::to_string(o.spec.block.rows) + 'x' +
                      std::to_string(o.spec.block.cols);
-  if (o.spec.tensor_scale == TensorScale::row) text += ", a tensor scale for each row";
+  if (o.spec.tensor_scale == TensorScale::row && !o.spec.dialect->outer_cols)
+    text += ", a tensor scale for each row";
   if (o.transposed) text += ", of the transpose";
   if (o.rht) text += ", after RHT-16 with signs " + std::string(name(*o.rht));
   return text;

@@ -36,10 +36,12 @@ float block_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::
   return cpu_kernels().amax(block.view(), *spec.dialect);
 }
 
-float tensor_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row) {
+float tensor_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
   if (spec.amax) return *spec.amax;
   if (spec.tensor_scale == TensorScale::tensor) return cpu_kernels().amax(x, *spec.dialect);
-  return cpu_kernels().amax(part(x, row, 0, 1, x.cols).view(), *spec.dialect);
+  const std::int64_t outer = spec.dialect->outer_cols, first = outer ? col / outer * outer : 0;
+  const std::int64_t count = outer ? std::min(outer, x.cols - first) : x.cols;
+  return cpu_kernels().amax(part(x, row, first, 1, count).view(), *spec.dialect);
 }
 
 /// The fewest decimal digits that read back as the same float.
@@ -67,9 +69,9 @@ std::string explain_command(MatrixView x, const QuantizeSpec& spec, std::int64_t
   const std::string value = shortest(widened(part(x, row, col, 1, 1)));
   const bool negative_infinity = value == "-inf";  // a parser would take it for options
   return "nvfp4 explain" + (negative_infinity ? "" : " " + value) + " --amax " +
-         shortest(block_amax(x, spec, row, col)) + " --tensor-amax " + shortest(tensor_amax(x, spec, row)) +
-         " --dialect " + std::string(spec.dialect->name) + options(spec, x.dtype) +
-         (negative_infinity ? " -- -inf" : "");
+         shortest(block_amax(x, spec, row, col)) + " --tensor-amax " +
+         shortest(tensor_amax(x, spec, row, col)) + " --dialect " + std::string(spec.dialect->name) +
+         options(spec, x.dtype) + (negative_infinity ? " -- -inf" : "");
 }
 
 }  // namespace nvfp4::testing

@@ -16,7 +16,7 @@ bool is_per_row(const BlockScaledTensor& t) { return t.spec.tensor_scale == Tens
 
 /// The factor by which one second-level scale multiplies on the way out. The divisors of amaxes stand in alpha.
 float factor(const BlockScaledTensor& t, std::int64_t row) {
-  const float global = t.global_of_row(row);
+  const float global = t.global_at(row, 0);
   return t.spec.dialect->global_is == GlobalIs::divide ? 1 / global : global;
 }
 
@@ -32,23 +32,22 @@ std::vector<float> factors(const BlockScaledTensor& t, const BlockScaledTensor& 
   return each;
 }
 
-/// `count` bytes of each row from `first` on.
-std::vector<std::uint8_t> part(const std::vector<std::uint8_t>& bytes, std::int64_t rows, std::int64_t first,
-                               std::int64_t count) {
-  const std::int64_t pitch = rows ? static_cast<std::int64_t>(bytes.size()) / rows : 0;
-  std::vector<std::uint8_t> out(static_cast<std::size_t>(rows * count));
+/// `count` of each row from `first` on.
+template <class T>
+std::vector<T> part(const std::vector<T>& all, std::int64_t rows, std::int64_t first, std::int64_t count) {
+  const std::int64_t pitch = rows ? std::ssize(all) / rows : 0;
+  std::vector<T> out(static_cast<std::size_t>(rows * count));
   for (std::int64_t i = 0; i < rows; ++i)
-    std::copy_n(bytes.begin() + i * pitch + first, count, out.begin() + i * count);
+    std::copy_n(all.begin() + i * pitch + first, count, out.begin() + i * count);
   return out;
 }
 
-/// Columns [first, last) of every row; `first` lies between two blocks.
+/// Columns [first, last) of every row, without second-level scales; `first` lies between two blocks.
 BlockScaledTensor columns(const BlockScaledTensor& t, std::int64_t first, std::int64_t last) {
   BlockScaledTensor out{.spec = t.spec, .dtype = t.dtype, .rows = t.rows, .cols = last - first};
   const std::int64_t block = first / t.spec.block.cols;
   out.codes = part(t.codes, t.rows, first * info(t.spec.dialect->element).bits / 8, out.row_bytes());
   out.scales = part(t.scales, t.rows, block, out.blocks_per_row());
-  out.global = t.global;
   return out;
 }
 
@@ -67,10 +66,43 @@ Matrix accumulate(const BlockScaledTensor& a, const BlockScaledTensor& b, const 
   return sum;
 }
 
+/// The accumulator of each part of K, scaled, added to the sum of those before.
+Matrix accumulate_parts(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
+                        const OutputScaling& s, const Kernels& kernels) {
+  Matrix sum;
+  std::int64_t first = 0;
+  do {
+    const std::int64_t last = std::min(first + s.part, a.cols), p = first / s.part, some = last > first;
+    const OutputScaling scaling{s.alpha, false, part(s.rows, a.rows, p, some), part(s.cols, b.rows, p, some)};
+    Matrix y = kernels.scale_output(kernels.multiply(columns(a, first, last), columns(b, first, last), acc),
+                                    scaling);
+    sum = first ? kernels.add_output(std::move(sum), 1, y.view()) : std::move(y);
+    first = last;
+  } while (first < a.cols);
+  return sum;
+}
+
+Matrix scaled(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
+              const GemmSpec& spec, const Kernels& kernels) {
+  if (spec.scaling.part) return accumulate_parts(a, b, acc, spec.scaling, kernels);
+  return kernels.scale_output(accumulate(a, b, acc, spec.cuts, kernels), spec.scaling);
+}
+
+std::string scales_of(const BlockScaledTensor& t) {
+  return std::string(t.spec.dialect->name) + " with " +
+         (t.spec.dialect->outer_cols ? std::to_string(t.spec.dialect->outer_cols) : "none");
+}
+
 }  // namespace
 
 void cpu::validate(const GemmSpec& spec, const BlockScaledTensor& a, const BlockScaledTensor& b) {
   const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
+  const OutputScaling& s = spec.scaling;
+  const std::int64_t parts = s.part ? (a.cols + s.part - 1) / s.part : 0;
+  if (s.part && (std::ssize(s.rows) != a.rows * parts || std::ssize(s.cols) != b.rows * parts))
+    fail("expected a factor of each row and column for each of " + std::to_string(parts) + " parts of K");
+  if (s.part && !spec.cuts.empty())
+    fail("K is cut once: where its scales change, each " + std::to_string(s.part) + " columns");
   std::int64_t before = 0;
   for (const std::int64_t cut : spec.cuts) {
     if (cut <= before || cut >= a.cols || cut % a.spec.block.cols)
@@ -89,12 +121,20 @@ void cpu::validate(const GemmSpec& spec, const BlockScaledTensor& a, const Block
 
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b) {
   const cpu::FloatEnvironment fenced;
+  const std::int64_t outer = a.spec.dialect->outer_cols;
+  if (outer != b.spec.dialect->outer_cols)
+    throw std::invalid_argument("expected two operands with scales of as many columns of a row: found " +
+                                scales_of(a) + " and " + scales_of(b));
+  if (outer) return {1, false, a.global, b.global, outer};
   const float inverse = 1 / (divisor(a) * divisor(b));  // the product of two such integers is exact
   if (is_per_row(a) || is_per_row(b)) return {inverse, false, factors(a, b), factors(b, a)};
   return {factor(a, 0) * factor(b, 0) * inverse};
 }
 
 OutputScaling output_scaling(const BlockScaledTensor& t) {
+  if (t.spec.dialect->outer_cols)
+    throw std::invalid_argument(std::string(t.spec.dialect->name) +
+                                " has scales along K, which no single factor stands for");
   const cpu::FloatEnvironment fenced;
   return {factor(t, 0) * (1 / divisor(t))};
 }
@@ -120,7 +160,7 @@ Matrix gemm(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumu
             const GemmSpec& spec, const Kernels& kernels) {
   validate(acc, a, b);
   cpu::validate(spec, a, b);
-  Matrix y = kernels.scale_output(accumulate(a, b, acc, spec.cuts, kernels), spec.scaling);
+  Matrix y = scaled(a, b, acc, spec, kernels);
   if (!spec.bias.empty()) y = kernels.add_output(std::move(y), 1, {spec.bias.data(), 1, b.rows});
   if (!spec.c.bytes.empty()) y = kernels.add_output(std::move(y), spec.beta, spec.c.view());
   return y;

@@ -288,7 +288,7 @@ class Search {
       globals = {GlobalAs::own};
       fit.gap.bytes += 4;
       if (!fit.gap.first)
-        fit.gap.first = {"global", 0, 0, std::bit_cast<std::uint32_t>(made.global_of_row(0)),
+        fit.gap.first = {"global", 0, 0, std::bit_cast<std::uint32_t>(made.global_at(0, 0)),
                          std::bit_cast<std::uint32_t>(output_.global[0])};
     }
     for (const GlobalAs global : globals)

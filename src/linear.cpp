@@ -76,6 +76,7 @@ LinearResult linear(const Recipe& recipe, MatrixView x, MatrixView w, MatrixView
   LinearResult result;
   const auto pass = [&](Gemm g, const Side& a, const Side& b) {
     Product product{g, recipe[g], a, b, seed};
+    if (g != Gemm::fprop) product.fprop = &result.state.fprop;
     result.state[g] = product.state = state_of(product, state, kernels);
     return run(product, kernels);
   };

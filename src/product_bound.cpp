@@ -135,7 +135,7 @@ void require_finite(double x, const char* what) {
 /// What quantization may have changed under each scale byte, over the tensor scale of this row.
 std::vector<double> errors_of_scales(const BlockScaledTensor& t, std::int64_t row,
                                      std::span<const float> scales) {
-  const double unit = tensor_scale(t, row);
+  const double unit = tensor_scale(t, row, 0);
   require_finite(unit, "tensor scale");
   if (unit > 0 && unit < cpu::least_unit) return std::vector<double>(scales.size(), infinite);
   std::vector<double> errors(scales.size());
@@ -148,9 +148,9 @@ std::vector<double> errors_of_scales(const BlockScaledTensor& t, std::int64_t ro
 
 }  // namespace
 
-double tensor_scale(const BlockScaledTensor& t, std::int64_t row) {
+double tensor_scale(const BlockScaledTensor& t, std::int64_t row, std::int64_t col) {
   const cpu::FloatEnvironment fenced;
-  const double global = t.global_of_row(row);
+  const double global = t.global_at(row, col);
   switch (t.spec.dialect->global_is) {
     case GlobalIs::amax: return global / global_divisor(t.spec);
     case GlobalIs::divide: return 1 / global;
@@ -163,6 +163,10 @@ double tensor_scale(const BlockScaledTensor& t, std::int64_t row) {
 std::vector<BoundRow> bound_rows(const BlockScaledTensor& t, const Accumulation& acc) {
   const cpu::FloatEnvironment fenced;
   const Dialect& d = *t.spec.dialect;
+  if (d.outer_cols)
+    throw std::invalid_argument(
+        "bounds are of products with a scale for the tensor or each row: " + std::string(d.name) +
+        " has one for each " + std::to_string(d.outer_cols) + " columns");
   const std::vector<float> elements = values_of(d.element), scales = values_of(d.scale);
   const cpu::CodeRows codes = cpu::code_rows(t);
   cpu::CodeRow code(codes, t.cols);

@@ -68,7 +68,7 @@ double e8m0_reach(const Dialect& d) {
 /// Where a block's largest element is aimed at.
 std::array<double, 2> targets(const Dialect& d) {
   if (d.name == "fouroversix_static4") return {4, 4};
-  if (d.name == "fouroversix_unbiased") return {96. / 17, 96. / 17};
+  if (d.name.ends_with("_unbiased")) return {96. / 17, 96. / 17};
   const bool chooses =
       d.four_over_six || d.name.starts_with("fouroversix_m") || d.name == "fouroversix_absmax";
   return {6, chooses ? 4. : 6.};
@@ -119,7 +119,7 @@ double unit_of(const QuantizeSpec& spec, float amax) {
   rounded.stochastic.reset(), rounded.amax.reset();
   Matrix x(spec.block.rows, spec.block.cols);
   x.f32()[0] = amax;
-  return tensor_scale(cpu_kernels().quantize(x.view(), rounded, {}), 0);
+  return tensor_scale(cpu_kernels().quantize(x.view(), rounded, {}), 0, 0);
 }
 
 void widen(ElementBound& all, const ElementBound& one) {

@@ -48,16 +48,20 @@ float amax_of(float largest, MatrixView x, const Dialect& dialect, std::int64_t 
   return dialect.nan_in_tensor_amax ? std::bit_cast<float>(0x7FC00000u) : amax_without_nan(x, first, count);
 }
 
-std::vector<float> row_amaxes(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
-  std::vector<float> amaxes(static_cast<std::size_t>(x.rows));
+/// Of each row, or of each `width` columns of it.
+std::vector<float> row_amaxes(const isa::Table& isa, MatrixView x, const Dialect& dialect, std::int64_t width,
+                              std::int64_t parts) {
+  std::vector<float> amaxes(static_cast<std::size_t>(x.rows * parts));
   const auto bits_of = isa.amax_bits[static_cast<int>(x.dtype)];
 #pragma omp parallel
   {
     const FloatEnvironment fenced;  // maxima of subnormals, too
 #pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < x.rows; ++i) {
-      const std::uint32_t bits = bits_of(element(x, i * x.cols), x.cols);
-      amaxes[static_cast<std::size_t>(i)] = amax_of(widen(bits, x.dtype), x, dialect, i * x.cols, x.cols);
+    for (std::int64_t n = 0; n < x.rows * parts; ++n) {
+      const std::int64_t col = n % parts * width, first = n / parts * x.cols + col;
+      const std::int64_t count = std::min(width, x.cols - col);
+      const std::uint32_t bits = bits_of(element(x, first), count);
+      amaxes[static_cast<std::size_t>(n)] = amax_of(widen(bits, x.dtype), x, dialect, first, count);
     }
   }
   return amaxes;
@@ -65,9 +69,9 @@ std::vector<float> row_amaxes(const isa::Table& isa, MatrixView x, const Dialect
 
 /// How the matrix is cut into tasks: bands of rows, each in chunks of columns.
 struct Bands {
-  std::int64_t rows, cols, band_rows;
+  std::int64_t rows, cols, band_rows, chunk_cols = chunk;
   std::int64_t bands() const { return (rows + band_rows - 1) / band_rows; }
-  std::int64_t chunks() const { return (cols + chunk - 1) / chunk; }
+  std::int64_t chunks() const { return (cols + chunk_cols - 1) / chunk_cols; }
 };
 
 /// Rows without padding that share block and tensor scales are one long row: no tails but one.
@@ -75,26 +79,30 @@ Bands cut(const BlockScaledTensor& t) {
   const bool one_scale = t.spec.tensor_scale == TensorScale::tensor;
   const bool by_row = t.spec.stochastic.has_value();  // random bits belong to rows
   const bool seamless = t.spec.block.rows == 1 && one_scale && t.cols % t.spec.block.cols == 0 && !by_row;
-  return seamless ? Bands{1, t.rows * t.cols, 1} : Bands{t.rows, t.cols, t.spec.block.rows};
+  if (seamless) return {1, t.rows * t.cols, 1};
+  const std::int64_t outer = t.spec.dialect->outer_cols;
+  return {t.rows, t.cols, t.spec.block.rows, outer ? outer : chunk};
 }
 
-/// A tensor at work: `amaxes` has one for all rows, or one each.
+/// A tensor at work: `amaxes` has one for all rows, or one each, or one for each chunk of each.
 struct Work {
   MatrixView x;
   BlockScaledTensor& out;
   Bands bands;
   std::vector<float> amaxes;
 
+  std::int64_t outer_cols() const { return out.spec.dialect->outer_cols; }
   isa::QuantizeTask task(std::int64_t index) const {
-    const std::int64_t row = index / bands.chunks() * bands.band_rows, col = index % bands.chunks() * chunk;
+    const std::int64_t row = index / bands.chunks() * bands.band_rows,
+                       col = index % bands.chunks() * bands.chunk_cols;
     const std::int64_t block_cols = out.spec.block.cols, blocks = (bands.cols + block_cols - 1) / block_cols;
     const std::int64_t block_bytes = block_cols * info(out.spec.dialect->element).bits / 8;
     return {
         .x = element(x, row * bands.cols + col),
         .x_stride = bands.cols,
         .rows = std::min(bands.band_rows, bands.rows - row),
-        .cols = std::min(chunk, bands.cols - col),
-        .amax = amaxes[amaxes.size() == 1 ? 0 : static_cast<std::size_t>(row)],
+        .cols = std::min(bands.chunk_cols, bands.cols - col),
+        .amax = amaxes[amaxes.size() == 1 ? 0 : static_cast<std::size_t>(outer_cols() ? index : row)],
         .codes = out.codes.data() + (row * blocks + col / block_cols) * block_bytes,
         .codes_stride = blocks * block_bytes,
         .scales = out.scales.data() + row * blocks + col / block_cols,
@@ -120,7 +128,10 @@ void prepare(BlockScaledTensor& out, MatrixView x, const QuantizeSpec& spec) {
 
 /// One for each scale of the second level; a single-level dialect reads none.
 std::vector<float> amaxes_of(const isa::Table& isa, MatrixView x, const QuantizeSpec& spec) {
-  if (spec.tensor_scale == TensorScale::row) return row_amaxes(isa, x, *spec.dialect);
+  const std::int64_t outer = spec.dialect->outer_cols;
+  if (spec.tensor_scale == TensorScale::row)
+    return row_amaxes(isa, x, *spec.dialect, outer ? outer : x.cols,
+                      outer ? (x.cols + outer - 1) / outer : 1);
   if (spec.amax) return {*spec.amax};
   return {spec.dialect->global_is == GlobalIs::none ? 0 : amax(isa, x, *spec.dialect)};
 }
@@ -291,19 +302,22 @@ BlockScaledTensor quantize_transformed(const isa::Table& isa, MatrixView x, cons
 Matrix dequantize(const isa::Table& isa, const BlockScaledTensor& t) {
   Matrix out(t.rows, t.cols);
   const auto run = isa.dequantize[index_of(*t.spec.dialect)];
+  const std::int64_t parts = t.globals_per_row(), width = parts == 1 ? t.cols : t.spec.dialect->outer_cols;
 #pragma omp parallel
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < t.rows; ++i)
+    for (std::int64_t n = 0; n < t.rows * parts; ++n) {
+      const std::int64_t i = n / parts, j = n % parts * width;
       run({
-          .codes = t.codes.data() + i * t.row_bytes(),
-          .scales = t.scales.data() + i * t.blocks_per_row(),
-          .cols = t.cols,
-          .global = t.global_of_row(i),
-          .out = out.f32() + i * t.cols,
+          .codes = t.codes.data() + i * t.row_bytes() + j / 2,
+          .scales = t.scales.data() + i * t.blocks_per_row() + j / t.spec.block.cols,
+          .cols = std::min(width, t.cols - j),
+          .global = t.global_at(i, j),
+          .out = out.f32() + i * t.cols + j,
           .setting = setting(t.spec, t.dtype),
       });
+    }
   }
   return out;
 }

@@ -95,6 +95,20 @@ void validate(const GemmRecipe& g, Gemm gemm) {
   find_scheme(g.scheme.name)->validate(g, gemm);
 }
 
+/// What a backward product takes from the forward codes is there.
+void validate_forward(const GemmRecipe& g, const GemmRecipe& fprop) {
+  if (g.b.source == Source::input) return;
+  if (find_scheme(g.scheme.name)->joins_forward) {
+    if (g.scheme != fprop.scheme)
+      throw std::invalid_argument("source forward: " + g.scheme.name +
+                                  " joins what its own fprop split, by the same options");
+    return;
+  }
+  if (fprop.scheme.name != "plain")
+    throw std::invalid_argument("source forward: of " + fprop.scheme.name +
+                                ", fprop has no codes of the whole matrix");
+}
+
 bool stays_in_high_precision(const ModelRecipe& m, const LayerPlace& layer) {
   if (layer.block < m.first_blocks || layer.block >= layer.blocks - m.last_blocks) return true;
   for (const std::string& glob : m.keep)
@@ -142,10 +156,7 @@ void validate(const Recipe& recipe) {
     } catch (const std::invalid_argument& e) {
       throw std::invalid_argument(std::string(name(gemm)) + ": " + e.what());
     }
-  for (const GemmRecipe* g : {&recipe.dgrad, &recipe.wgrad})
-    if (g->b.source == Source::forward && recipe.fprop.scheme.name != "plain")
-      throw std::invalid_argument("source forward: of " + recipe.fprop.scheme.name +
-                                  ", fprop has no codes of the whole matrix");
+  for (const GemmRecipe* g : {&recipe.dgrad, &recipe.wgrad}) validate_forward(*g, recipe.fprop);
 }
 
 Recipe recipe_at(const ModelRecipe& m, const LayerPlace& layer, std::int64_t step) {

@@ -76,7 +76,7 @@ Element element(MatrixView x, const BlockScaledTensor& t, std::int64_t row, std:
   e.code = value_of(nibbles ? byte >> (col % 2 * 4) & 15u : byte, d.element);
   e.scale_byte = t.scales[static_cast<std::size_t>(row * t.blocks_per_row() + col / t.spec.block.cols)];
   e.scale = value_of(e.scale_byte, d.scale);
-  e.unit = tensor_scale(t, row);
+  e.unit = tensor_scale(t, row, col);
   return e;
 }
 
@@ -310,7 +310,7 @@ TEST_CASE("product bound: quantization and accumulation together, from amaxes an
       const ProductBound whole = product_bound(spec, cpu_kernels().amax(p.x.view(), *spec.dialect), spec,
                                                cpu_kernels().amax(p.y.view(), *spec.dialect), 256, acc);
       const auto rows = bound_rows(p.a, acc), cols = bound_rows(p.b, acc);
-      const double unit = tensor_scale(p.a, 0) * tensor_scale(p.b, 0);
+      const double unit = tensor_scale(p.a, 0, 0) * tensor_scale(p.b, 0, 0);
       const auto errors = output_errors(p.a, p.b, acc, {}, d);
       CAPTURE(dialect);
       for (std::int64_t i = 0; i < 8; ++i)

@@ -82,11 +82,11 @@ struct BoundRow {
   std::vector<double> alignments;  ///< powers of two: the product of two is a product's in Products
   std::vector<double> errors;      ///< what quantization may have changed, from the scales alone, or infinity
 };
-/// Throws std::invalid_argument for a value or tensor scale that is not finite.
+/// Throws std::invalid_argument for a value or tensor scale that is not finite, and where a row has several such scales.
 std::vector<BoundRow> bound_rows(const BlockScaledTensor&, const Accumulation&);
 
-/// What the second-level scale of row i multiplies by.
-double tensor_scale(const BlockScaledTensor&, std::int64_t row);
+/// What the second-level scale of an element multiplies by.
+double tensor_scale(const BlockScaledTensor&, std::int64_t row, std::int64_t col);
 
 /// |sum a b - sum of the quantized values' products|: the sum of |a| E_b + E_a |b| + E_a E_b, of quantized or of
 /// true |a| and |b|. As in ErrorBound it is centred.

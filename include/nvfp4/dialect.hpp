@@ -62,6 +62,7 @@ struct Dialect {
   bool tensor_core_rht = false;     ///< its transform of BF16 runs on tensor cores
   bool unrounded_rht = false;  ///< whose sums it quantizes as they are, under the amax of the rounded ones
   bool bf16_steps = false;     ///< some of its steps round to, or cut from, BF16, whatever the input's type
+  int outer_cols = 0;          ///< per_row: so many columns of a row share that scale; 0: all do
   int block_cols = 16;
   Format element = Format::e2m1;
   Format scale = Format::ue4m3;

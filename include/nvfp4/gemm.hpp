@@ -10,19 +10,25 @@ namespace nvfp4 {
 /// How the second-level scales of two operands meet the accumulator of their product, in this order, each step one FP32
 /// multiplication:
 ///   out(i, j) = ((acc(i, j) * alpha) * rows[i]) * cols[j]
+/// With `part` K is cut into parts p of so many columns, each accumulated from +0; rows is then M x parts, cols N x parts:
+///   out(i, j) = (y_0 + y_1) + y_2 ...,   y_p = ((acc_p(i, j) * alpha) * rows[i, p]) * cols[j, p]
 struct OutputScaling {
   float alpha = 1;
   bool includes_globals = true;       ///< else they stand in rows and cols
   std::vector<float> rows{}, cols{};  ///< empty: no such step
+  std::int64_t part = 0;              ///< columns of K, of operands with Dialect::outer_cols
 };
 
 /// Two tensor amaxes: alpha = ((1 * Ga) * Gb) * FP32(1 / (da * db)), da and db the divisors, in the order of
 /// Transformer Engine's common/recipe/nvfp4.cu. An amax for each row: alpha = FP32(1 / (da * db)), then the amaxes as
 /// factors, a row's multiplied by a single one of the other operand first (its cpp_extensions/gemm.py). All other
 /// conventions: the product of the two decode scales, an EncodeScale's being 1 / it.
+/// Scales of outer_cols columns are rows and cols of parts, and alpha is 1. That order is ours: TetraJet-v2's kernel
+/// fuses y + (rows * cols) * acc. Throws std::invalid_argument where only one operand has them, or both differ.
 OutputScaling output_scaling(const BlockScaledTensor& a, const BlockScaledTensor& b);
 
 /// The same where only one operand is quantized, and has one such scale or none: alpha = G * FP32(1 / d) of an amax.
+/// Throws std::invalid_argument for scales of outer_cols.
 OutputScaling output_scaling(const BlockScaledTensor&);
 
 struct Kernels;

@@ -10,7 +10,7 @@
 
 namespace nvfp4 {
 
-/// What shares a second-level scale.
+/// What shares a second-level scale. A row's own is one for each Dialect::outer_cols of its columns, where that is not 0.
 enum class TensorScale : std::uint8_t { tensor, row };
 constexpr std::string_view name(TensorScale t) { return t == TensorScale::row ? "row" : "tensor"; }
 
@@ -63,7 +63,10 @@ inline void validate(const QuantizeSpec& spec) {
   if (per_row && d.global_is == GlobalIs::none)
     throw std::invalid_argument(name + " has no second-level scale that a row could have");
   if (d.per_row && !per_row)
-    throw std::invalid_argument(name + " has a scale for each row: tensor scale row");
+    throw std::invalid_argument(
+        name + " has a scale for each " +
+        (d.outer_cols ? std::to_string(d.outer_cols) + " columns of a row" : std::string("row")) +
+        ": tensor scale row");
   if (per_row && spec.amax)
     throw std::invalid_argument("one tensor amax cannot replace a scale for each row");
   if (spec.amax && !(*spec.amax >= 0))

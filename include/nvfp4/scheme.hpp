@@ -23,7 +23,8 @@ struct Product {
   const GemmRecipe& recipe;
   Side a, b;
   std::uint64_t seed;
-  SchemeState state{};  ///< calibrated, or given; empty where the scheme keeps nothing
+  SchemeState state{};                 ///< calibrated, or given; empty where the scheme keeps nothing
+  const SchemeState* fprop = nullptr;  ///< of dgrad and wgrad: the state that fprop ran with
 
   std::string_view option(std::string_view name) const { return recipe.scheme.options.find(name)->second; }
   /// Of side a (0) or b (1). What a scheme quantizes beside the two operands is `further`, 1 or more.
@@ -51,6 +52,9 @@ struct Scheme {
   /// What it keeps from step to step, and how that comes from this step's matrices; most keep nothing.
   std::span<const std::string_view> keeps{};
   SchemeState (*calibrate)(const Product&, const Kernels&) = nullptr;
+
+  /// Whether its dgrad and wgrad take their second operand from the codes of its own fprop, which may have split it.
+  bool joins_forward = false;
 
   /// The terms whose sum the product is, in order, the first in the product's full shape. Operands are filled, of dense
   /// terms also alpha; linear() multiplies. Throws std::invalid_argument for a state that is none of this product's.

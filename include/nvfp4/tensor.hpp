@@ -40,16 +40,24 @@ struct BlockScaledTensor {
   std::int64_t rows = 0, cols = 0;    ///< unpadded
   std::vector<std::uint8_t> codes{};  ///< rows x row_bytes(); even column in the low nibble; pad codes are 0
   std::vector<std::uint8_t>
-      scales{};                 ///< rows x blocks_per_row(); linear; a 16x16 scale stands on each of its rows
-  std::vector<float> global{};  ///< 1 or `rows` values, as the dialect keeps them; empty for single-level
+      scales{};  ///< rows x blocks_per_row(); linear; a 16x16 scale stands on each of its rows
+  std::vector<float>
+      global{};  ///< 1 or rows x globals_per_row(), as the dialect keeps them; empty for single-level
 
   std::int64_t blocks_per_row() const { return (cols + spec.block.cols - 1) / spec.block.cols; }
   std::int64_t row_bytes() const {
     return blocks_per_row() * spec.block.cols * info(spec.dialect->element).bits / 8;
   }
-  /// The second-level scale of row i; 1 where there is none.
-  float global_of_row(std::int64_t i) const {
-    return global.empty() ? 1 : global[global.size() == 1 ? 0 : static_cast<std::size_t>(i)];
+  /// Of tensors with scales for each row.
+  std::int64_t globals_per_row() const {
+    const std::int64_t outer = spec.dialect->outer_cols;
+    return outer ? (cols + outer - 1) / outer : 1;
+  }
+  /// The second-level scale of element (i, j); 1 where there is none.
+  float global_at(std::int64_t i, std::int64_t j) const {
+    const std::int64_t outer = spec.dialect->outer_cols;
+    const std::int64_t at = i * globals_per_row() + (outer ? j / outer : 0);
+    return global.empty() ? 1 : global[global.size() == 1 ? 0 : static_cast<std::size_t>(at)];
   }
 };
 

@@ -117,7 +117,7 @@ Outcome of_tensors(const Options& o) try {
     for (std::int64_t j = 0; j < b.rows; ++j) {
       const ProductBound bound =
           product_bound(a_rows[static_cast<std::size_t>(i)], b_rows[static_cast<std::size_t>(j)], acc);
-      const double unit = tensor_scale(a, i) * tensor_scale(b, j);
+      const double unit = tensor_scale(a, i, 0) * tensor_scale(b, j, 0);
       quantization.add(bound.quantization, o.probability, unit);
       accumulation.add(bound.accumulation, o.probability, unit);
     }

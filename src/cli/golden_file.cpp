@@ -16,8 +16,7 @@ void append(const BlockScaledTensor& t, const std::string& prefix, std::vector<G
   arrays.push_back(array(prefix + "packed", io::ElementType::u8, {t.rows, t.row_bytes()}, t.codes));
   arrays.push_back(array(prefix + "scales", io::ElementType::u8, {t.rows, t.blocks_per_row()}, t.scales));
   if (!t.global.empty())
-    arrays.push_back(array(prefix + "global", io::ElementType::f32,
-                           {static_cast<std::int64_t>(t.global.size())}, t.global));
+    arrays.push_back(array(prefix + "global", io::ElementType::f32, io::global_shape(t), t.global));
 }
 
 GoldenArray swizzled_scales(const BlockScaledTensor& t) {

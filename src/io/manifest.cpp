@@ -191,6 +191,7 @@ std::string to_json(const Manifest& m) {
       {"layout", nvfp4::name(m.layout)},
       {"provenance", {{"library_version", m.provenance.library_version}, {"seed", m.provenance.seed}}},
   };
+  if (dialect.outer_cols) manifest["global_block_cols"] = dialect.outer_cols;
   if (dialect.global_is == GlobalIs::amax) manifest["global_divisor"] = global_divisor(m.spec);
   if (!m.provenance.input_sha256.empty()) manifest["provenance"]["input_sha256"] = m.provenance.input_sha256;
   return manifest.dump();
@@ -208,7 +209,9 @@ Manifest parse_manifest(std::string_view text, const std::string& file, const st
   Manifest manifest;
   manifest.spec.dialect = &read_dialect(fields);
   manifest.spec.block = read_block(fields);
-  if (fields.has("global_block_cols"))
+  if (const int outer = manifest.spec.dialect->outer_cols)
+    fields.integer("global_block_cols", outer, outer);
+  else if (fields.has("global_block_cols"))
     fields.refuse("global_block_cols", "none, for one-level or tensor-wide scales", "it");
   manifest.layout = read_layout(fields);
   read_options(fields.object("options"), manifest);

@@ -21,20 +21,18 @@ void add_tensor(std::vector<ArrayView>& arrays, const std::string& prefix, const
   arrays.push_back(bytes_array(prefix + "packed", {t.rows, t.row_bytes()}, t.codes));
   arrays.push_back(bytes_array(prefix + "scales", {t.rows, t.blocks_per_row()}, t.scales));
   if (t.global.empty()) return;
-  const auto count = static_cast<std::int64_t>(t.global.size());
-  arrays.push_back({{prefix + "global", ElementType::f32, {count}}, std::as_bytes(std::span(t.global))});
+  arrays.push_back(
+      {{prefix + "global", ElementType::f32, global_shape(t)}, std::as_bytes(std::span(t.global))});
 }
 
-std::vector<float> read_global(const ArrayFile& file, const std::string& name, const QuantizeSpec& spec,
-                               std::int64_t rows) {
-  if (spec.dialect->global_is == GlobalIs::none) {
+std::vector<float> read_global(const ArrayFile& file, const std::string& name, const BlockScaledTensor& t) {
+  if (t.spec.dialect->global_is == GlobalIs::none) {
     if (file.contains(name))
       file.read(name).refuse("no such array: the dialect has no second-level scale", "one");
     return {};
   }
-  const std::array shape{spec.tensor_scale == TensorScale::row ? rows : std::int64_t{1}};
   const Array array = file.read(name);
-  const auto values = array.f32(shape);
+  const auto values = array.f32(global_shape(t));
   return {values.begin(), values.end()};
 }
 
@@ -65,6 +63,12 @@ void check_swizzled(const ArrayFile& file, const std::string& name, const Quanti
 }
 
 }  // namespace
+
+std::vector<std::int64_t> global_shape(const BlockScaledTensor& t) {
+  if (t.spec.tensor_scale == TensorScale::tensor) return {1};
+  if (t.spec.dialect->outer_cols) return {t.rows, t.globals_per_row()};
+  return {t.rows};
+}
 
 std::string manifest_json(const QuantizedFile& q) {
   return to_json({q.rows.spec, q.rows.dtype, q.rows.rows, q.rows.cols, 0, q.layout, q.options, q.provenance});
@@ -117,7 +121,7 @@ BlockScaledTensor read_tensor(const ArrayFile& file, std::string_view prefix, co
   t.cols = cols;
   t.codes = read_bytes_array(file, before + "packed", rows, t.row_bytes());
   t.scales = read_bytes_array(file, before + "scales", rows, t.blocks_per_row());
-  t.global = read_global(file, before + "global", spec, rows);
+  t.global = read_global(file, before + "global", t);
   return t;
 }
 

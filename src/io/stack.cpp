@@ -43,7 +43,9 @@ struct Form {
   Shape packed() const { return {experts, expert.rows, expert.row_bytes()}; }
   Shape scales() const { return {experts, expert.rows, expert.blocks_per_row()}; }
   Shape global() const {
-    return expert.spec.tensor_scale == TensorScale::row ? Shape{experts, expert.rows} : Shape{experts};
+    Shape shape{experts};
+    if (expert.spec.tensor_scale == TensorScale::row) append(shape, global_shape(expert));
+    return shape;
   }
   Shape swizzled() const {
     const ScaleExtent extent = padded(layout, expert.rows, expert.blocks_per_row());

@@ -19,6 +19,7 @@
 #include <nvfp4/dialects/paper.hpp>
 #include <nvfp4/dialects/te.hpp>
 #include <nvfp4/dialects/te_ref.hpp>
+#include <nvfp4/dialects/tetrajet.hpp>
 #include <nvfp4/dialects/torchao.hpp>
 #include <nvfp4/dialects/vllm.hpp>
 
@@ -49,7 +50,7 @@ using Dialects = DialectList<
     dialects::fouroversix_mae, dialects::fouroversix_absmax, dialects::fouroversix_unbiased, dialects::jax,
     dialects::mlx, dialects::mlx_single_level, dialects::ggml, dialects::paper, dialects::mxfp4_floor,
     dialects::mxfp4_ceil, dialects::mxfp4_nearest, dialects::mxfp8_floor, dialects::mxfp8_ceil,
-    dialects::arcquant>;
+    dialects::arcquant, dialects::tetrajet_v2, dialects::tetrajet_v2_unbiased>;
 
 inline std::span<const Dialect* const> all_dialects() { return Dialects::infos; }
 

@@ -43,6 +43,9 @@ struct QuantizedStack {
   Provenance provenance;
 };
 
+/// The dimensions of array "global": (1,), (rows,), or (rows, parts) where a scale is one part's of a row.
+std::vector<std::int64_t> global_shape(const BlockScaledTensor&);
+
 /// The manifest's JSON text, one line, keys sorted.
 std::string manifest_json(const QuantizedFile&);
 std::string manifest_json(const QuantizedStack&);
