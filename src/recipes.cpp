@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include <nvfp4/accumulation.hpp>
-#include <nvfp4/glob.hpp>
 #include <nvfp4/hadamard.hpp>
 #include <nvfp4/scheme.hpp>
 
@@ -90,16 +89,21 @@ void validate(const GemmRecipe& g, Gemm gemm) {
   const bool has_forward = gemm != Gemm::fprop && is_quantized(g.b);
   if (g.a.source == Source::forward || (g.b.source == Source::forward && !has_forward))
     throw std::invalid_argument("only b of dgrad and wgrad has codes of fprop to come from");
-  for (const OperandRecipe* operand : {&g.a, &g.b}) validate(*operand);
+  for (const OperandRecipe* operand : {&g.a, &g.b}) try {
+      validate(*operand);
+    } catch (const std::invalid_argument& e) {
+      throw std::invalid_argument(std::string("operand ") + (operand == &g.a ? "a: " : "b: ") + e.what());
+    }
   validate(g.scheme);
   find_scheme(g.scheme.name)->validate(g, gemm);
 }
 
-bool stays_in_high_precision(const ModelRecipe& m, const LayerPlace& layer) {
-  if (layer.block < m.first_blocks || layer.block >= layer.blocks - m.last_blocks) return true;
-  for (const std::string& glob : m.keep)
-    if (matches_glob(layer.name, glob)) return true;
-  return false;
+/// Operands of dialect te that the other one can take the place of.
+std::vector<OperandRecipe*> replaceable(GemmRecipe& g, const Dialect& by) {
+  std::vector<OperandRecipe*> found;
+  for (OperandRecipe* o : {&g.a, &g.b})
+    if (o->dialect == "te" && (!o->stochastic || by.stochastic)) found.push_back(o);
+  return found;
 }
 
 std::vector<Recipe> all_recipes() {
@@ -146,13 +150,23 @@ void validate(const Recipe& recipe) {
                                   ", fprop has no codes of the whole matrix");
 }
 
-Recipe recipe_at(const ModelRecipe& m, const LayerPlace& layer, std::int64_t step) {
-  if (stays_in_high_precision(m, layer)) return m.high_precision;
-  if (m.switch_step < 0 || step < m.switch_step) return m.recipe;
-  if (!m.switch_forward_only) return m.high_precision;
-  Recipe switched = m.recipe;
-  switched.fprop = m.high_precision.fprop;
-  return switched;
+Recipe with_dialect(Recipe recipe, std::string_view dialect, const FourOverSix& options) {
+  const Dialect* by = find_dialect(dialect);
+  if (!by) throw std::invalid_argument("no dialect '" + std::string(dialect) + "'");
+  bool replaced = false;
+  for (GemmRecipe* g : {&recipe.fprop, &recipe.dgrad, &recipe.wgrad})
+    for (OperandRecipe* o : replaceable(*g, *by)) {
+      o->dialect = dialect;
+      o->four_over_six = options;
+      replaced = true;
+    }
+  if (!replaced)
+    throw std::invalid_argument("recipe " + recipe.name + " has no operand by te" +
+                                (by->stochastic ? "" : " that is rounded to nearest") + ", which " +
+                                std::string(dialect) + " could take the place of");
+  validate(recipe);
+  recipe.name += "+" + std::string(dialect);
+  return recipe;
 }
 
 }  // namespace nvfp4

@@ -12,6 +12,7 @@
 #include <nvfp4/layout.hpp>
 #include <nvfp4/linear.hpp>
 #include <nvfp4/mma.hpp>
+#include <nvfp4/model_recipe.hpp>
 #include <nvfp4/probes.hpp>
 #include <nvfp4/producers.hpp>
 #include <nvfp4/quantize.hpp>

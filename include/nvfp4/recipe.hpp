@@ -5,7 +5,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <nvfp4/hadamard.hpp>
 #include <nvfp4/quantize.hpp>
@@ -82,24 +81,9 @@ const Recipe* find_recipe(std::string_view name);
 /// Throws std::invalid_argument, saying which product and operand, for a recipe that no layer can run.
 void validate(const Recipe&);
 
-/// A layer of a model: its name, and the block that it is in.
-struct LayerPlace {
-  std::string name;
-  int block = 0, blocks = 1;
-};
-
-/// Which layers of a model are quantized, and until when: selective high precision and the late switch.
-struct ModelRecipe {
-  Recipe recipe{};
-  Recipe high_precision{};
-  int first_blocks = 0, last_blocks = 0;  ///< of the model, that stay in high precision
-  std::vector<std::string> keep{};        ///< globs (* and ?) of layer names that do
-  std::int64_t switch_step = -1;          ///< from this step on, all is high precision; -1: never
-  bool switch_forward_only = false;       ///< then dgrad and wgrad stay as they are
-  friend bool operator==(const ModelRecipe&, const ModelRecipe&) = default;
-};
-
-/// The recipe of a layer at a step.
-Recipe recipe_at(const ModelRecipe&, const LayerPlace&, std::int64_t step);
+/// The recipe with operands of dialect te by another one, such as te_4over6 and its options; "+" and its name are added to
+/// the recipe's. Operands that are rounded stochastically stay as they are where the dialect has no such rounding. Throws
+/// std::invalid_argument where none is left, or a changed one is refused by validate(), naming product and operand.
+Recipe with_dialect(Recipe, std::string_view dialect, const FourOverSix& = {});
 
 }  // namespace nvfp4
