@@ -10,6 +10,7 @@
 #include <nvfp4/gemm.hpp>
 #include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
+#include <nvfp4/layer_inputs.hpp>
 #include <nvfp4/layout.hpp>
 #include <nvfp4/linear.hpp>
 #include <nvfp4/mma.hpp>
