@@ -195,6 +195,10 @@ TEST_CASE("cka: of itself 1, under powers of two and orthogonal transforms the s
     for (std::int64_t i = 0; i < 37 * 20; ++i) scaled.f32()[i] *= scale;
     CHECK(cka(scaled.view(), b.view()) == between);
   }
+  Matrix huge_a = a, huge_b = b;
+  for (std::int64_t i = 0; i < 37 * 20; ++i) huge_a.f32()[i] *= 0x1p125f;
+  for (std::int64_t i = 0; i < 37 * 50; ++i) huge_b.f32()[i] *= 0x1p125f;
+  CHECK(cka(huge_a.view(), huge_b.view()) == between);  // whose fourth powers are beyond FP64
   // Rotations of integers by three quarters of a right angle and by Sylvester's matrix, times 5 and 4: exact.
   const Matrix x = integers(16, 16, 3), y = integers(16, 8, 4);
   Matrix rotated = x;
@@ -261,6 +265,7 @@ TEST_CASE("kl: by hand, with probabilities of zero") {
   };
   CHECK(kl({0, -inf}, {0, 0}) == 0x1.62e42fefa39efp-1);  // log 2
   CHECK(kl({0, 0}, {0, -inf}) == INFINITY);
+  CHECK(kl({0, -2000}, {0, -inf}) == INFINITY);  // p is below FP64, and not zero
   CHECK(kl({3, -inf, 3}, {9, -inf, 9}) == 0);
   CHECK(kl({0, 0, 0, 0}, {5, 5, 5, 5}) == 0);
   CHECK(kl({0, 0, 0, 0}, {0, -inf, -inf, -inf}, {.top_k = 1}) == 0);  // one is all of the rest
@@ -303,6 +308,14 @@ TEST_CASE("kl: none between equal logits, all of the vocabulary is no limit, tem
   CHECK(kl(t, t) == std::vector<double>(9, 0));
   CHECK(kl(t, s, {.top_k = 40}) == kl(t, s));
   CHECK(kl(t, s) != kl(s, t));
+  const Matrix one = gaussian(1, 20, 5, 5), other = gaussian(1, 20, 6, 5);
+  const auto least = std::min_element(one.f32(), one.f32() + 20) - one.f32();
+  const auto without = [&](const Matrix& m) {
+    std::vector<float> rest = values(m);
+    rest.erase(rest.begin() + least);
+    return matrix(1, 19, rest);
+  };
+  CHECK(kl(one, other, {.top_k = 19}) == kl(without(one), without(other)));
   for (const double v : kl(t, s)) CHECK(v > 0);
   Matrix half_t = t, half_s = s;
   for (std::int64_t i = 0; i < 9 * 40; ++i) half_t.f32()[i] /= 2, half_s.f32()[i] /= 2;
