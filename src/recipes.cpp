@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include <nvfp4/accumulation.hpp>
-#include <nvfp4/glob.hpp>
 #include <nvfp4/hadamard.hpp>
 #include <nvfp4/scheme.hpp>
 
@@ -90,7 +89,11 @@ void validate(const GemmRecipe& g, Gemm gemm) {
   const bool has_forward = gemm != Gemm::fprop && is_quantized(g.b);
   if (g.a.source == Source::forward || (g.b.source == Source::forward && !has_forward))
     throw std::invalid_argument("only b of dgrad and wgrad has codes of fprop to come from");
-  for (const OperandRecipe* operand : {&g.a, &g.b}) validate(*operand);
+  for (const OperandRecipe* operand : {&g.a, &g.b}) try {
+      validate(*operand);
+    } catch (const std::invalid_argument& e) {
+      throw std::invalid_argument(std::string("operand ") + (operand == &g.a ? "a: " : "b: ") + e.what());
+    }
   validate(g.scheme);
   find_scheme(g.scheme.name)->validate(g, gemm);
 }
@@ -109,11 +112,12 @@ void validate_forward(const GemmRecipe& g, const GemmRecipe& fprop) {
                                 ", fprop has no codes of the whole matrix");
 }
 
-bool stays_in_high_precision(const ModelRecipe& m, const LayerPlace& layer) {
-  if (layer.block < m.first_blocks || layer.block >= layer.blocks - m.last_blocks) return true;
-  for (const std::string& glob : m.keep)
-    if (matches_glob(layer.name, glob)) return true;
-  return false;
+/// Operands of dialect te that the other one can take the place of.
+std::vector<OperandRecipe*> replaceable(GemmRecipe& g, const Dialect& by) {
+  std::vector<OperandRecipe*> found;
+  for (OperandRecipe* o : {&g.a, &g.b})
+    if (o->dialect == "te" && (!o->stochastic || by.stochastic)) found.push_back(o);
+  return found;
 }
 
 std::vector<Recipe> all_recipes() {
@@ -159,20 +163,23 @@ void validate(const Recipe& recipe) {
   for (const GemmRecipe* g : {&recipe.dgrad, &recipe.wgrad}) validate_forward(*g, recipe.fprop);
 }
 
-Recipe recipe_at(const ModelRecipe& m, const LayerPlace& layer, std::int64_t step) {
-  if (stays_in_high_precision(m, layer)) return m.high_precision;
-  if (m.switch_step < 0 || step < m.switch_step) return m.recipe;
-  if (!m.switch_forward_only) return m.high_precision;
-  Recipe switched = m.recipe;
-  switched.fprop = m.high_precision.fprop;
-  return switched;
-}
-
-ModelRecipe post_qk_protection(Recipe recipe, Attention attention) {
-  ModelRecipe m{.recipe = std::move(recipe), .high_precision = *find_recipe("bf16")};
-  m.keep = {attention == Attention::softmax ? "*v_proj*" : "*o_proj*"};
-  if (attention == Attention::gla) m.keep.push_back("*gk_proj*");
-  return m;
+Recipe with_dialect(Recipe recipe, std::string_view dialect, const FourOverSix& options) {
+  const Dialect* by = find_dialect(dialect);
+  if (!by) throw std::invalid_argument("no dialect '" + std::string(dialect) + "'");
+  bool replaced = false;
+  for (GemmRecipe* g : {&recipe.fprop, &recipe.dgrad, &recipe.wgrad})
+    for (OperandRecipe* o : replaceable(*g, *by)) {
+      o->dialect = dialect;
+      o->four_over_six = options;
+      replaced = true;
+    }
+  if (!replaced)
+    throw std::invalid_argument("recipe " + recipe.name + " has no operand by te" +
+                                (by->stochastic ? "" : " that is rounded to nearest") + ", which " +
+                                std::string(dialect) + " could take the place of");
+  validate(recipe);
+  recipe.name += "+" + std::string(dialect);
+  return recipe;
 }
 
 }  // namespace nvfp4

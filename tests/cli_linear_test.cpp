@@ -96,6 +96,46 @@ TEST_CASE("cli linear: the same bytes for any number of threads, either device, 
   CHECK((slurp(layer.folder / "c.npz") != bytes));
 }
 
+TEST_CASE("cli linear: another dialect inside a recipe") {
+  const Layer layer;
+  const Arguments four_over_six{"--recipe",   "nvidia", "--dialect", "te_4over6",
+                                "--e4m3-max", "256",    "--select",  "mse"};
+  const Json json = program::json(layer.command() + four_over_six + Arguments{"--seed", "7"});
+  CHECK(json.value("recipe", "") == "nvidia+te_4over6");
+  const Recipe recipe = with_dialect(*find_recipe("nvidia"), "te_4over6", {256, Select::mse, false});
+  const LinearResult expected =
+      linear(recipe, layer.x.view(), layer.w.view(), layer.dy.view(), 7, reference_kernels());
+  const auto file = io::open_arrays(layer.folder / "o.npz");
+  CHECK(same(*file, "y", expected.fprop.out));
+  CHECK(same(*file, "dx", expected.dgrad.out));
+  CHECK(same(*file, "dw", expected.wgrad.out));
+  const auto refused = [&](const Arguments& more) { return refusal(layer.command("p.npz") + more); };
+  CHECK(has(refused({"--dialect", "nope"}), "--dialect nope: no dialect 'nope'"));
+  CHECK(has(refused({"--dialect", "te_4over6", "--e4m3-max", "300"}), "fprop: operand a: e4m3-max must be"));
+  CHECK(has(refused({"--dialect", "te_4over6", "--recipe", "mxfp4"}), "recipe mxfp4 has no operand by te"));
+  CHECK(has(refused({"--dialect", "te_4over6", "--select", "x"}), "--select x: expected mae, mse or absmax"));
+  CHECK(has(refused({"--e4m3-max", "256"}), "--e4m3-max requires --dialect"));
+  CHECK(!std::filesystem::exists(layer.folder / "p.npz"));
+}
+
+/// What it reads is what it prints, and the page that shows it cannot rot.
+TEST_CASE("cli linear: the recipes side by side") {
+  const Json json = program::json({"linear", "--list-recipes"});
+  REQUIRE(json.at("recipes").size() == recipes().size());
+  for (std::size_t i = 0; i < recipes().size(); ++i)
+    CHECK(io::parse_recipe(json.at("recipes").at(i).dump(), "r.json") == recipes()[i]);
+  const std::string table = run({"linear", "--list-recipes"}).out,
+                    page = slurp(NVFP4_SOURCE_DIR "/docs/recipes.md");
+  CHECK(std::ranges::count(table, '\n') == static_cast<std::ptrdiff_t>(2 + 3 * recipes().size()));
+  CHECK(
+      has(table, "| nvidia | wgrad | dYᵀ: te 1x16 SR, RHT 16 signs te | Xᵀ: te 1x16 RNE, RHT 16 signs te |"));
+  CHECK_MESSAGE(has(page, table),
+                "docs/recipes.md: expected the table that `nvfp4 linear --list-recipes` prints");
+  for (const Recipe& recipe : recipes()) CHECK_MESSAGE(has(page, "`" + recipe.name + "`"), recipe.name);
+  for (const PublishedModel& m : published_models())
+    CHECK(has(page, "| `" + std::string(m.name) + "` | " + std::to_string(m.blocks)));
+}
+
 TEST_CASE("cli linear: a dump's terms are the products of its operands, and its files are all there are") {
   const Layer layer;
   for (const std::string recipe : {"nvidia", "bf16", "te_rowscaled", "mxfp4"}) {

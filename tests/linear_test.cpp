@@ -322,3 +322,25 @@ TEST_CASE("linear: post-QK protection keeps what comes after QK in BF16") {
   CHECK(recipe_at(post_qk_protection(named("chon"), Attention::gla), {of + "mlp.up_proj", 3, 24}, 0) ==
         named("chon"));
 }
+
+TEST_CASE("linear: the models that NVIDIA trained, 16 % of the 12B one's blocks in BF16") {
+  const auto in_bf16 = [](std::string_view name, std::int64_t step, bool late_switch) {
+    const PublishedModel& model = *find_published_model(name);
+    const ModelRecipe m = model_recipe(model, 1000, late_switch);
+    std::vector<int> blocks;
+    for (int block = 0; block < model.blocks; ++block)
+      if (recipe_at(m, {"h.fc1", block, model.blocks}, step) == named("bf16")) blocks.push_back(block);
+    return blocks;
+  };
+  CHECK(in_bf16("nvidia_12b", 0, false) == std::vector{0, 1, 54, 55, 56, 57, 58, 59, 60, 61});
+  CHECK(in_bf16("nvidia_8b", 0, false) == std::vector{44, 45, 46, 47, 48, 49, 50, 51});
+  CHECK(in_bf16("nvidia_1.2b", 0, false) == std::vector{16, 17, 18, 19});
+  CHECK(in_bf16("nvidia_1.2b", 999, false).size() == 4);
+  CHECK(in_bf16("nvidia_1.2b", 819, true).size() == 4);
+  CHECK(in_bf16("nvidia_1.2b", 820, true).size() == 20);
+  CHECK(find_published_model("nvidia_13b") == nullptr);
+  const ModelRecipe m = model_recipe(*find_published_model("nvidia_8b"), 1000, false);
+  CHECK(m.recipe == named("nvidia"));
+  CHECK(recipe_at(m, {"model.embed_tokens", 9, 52}, 0) == named("bf16"));
+  CHECK(recipe_at(m, {"lm_head", 9, 52}, 0) == named("bf16"));
+}

@@ -5,13 +5,16 @@
 #include <nvfp4/cases.hpp>
 #include <nvfp4/compare.hpp>
 #include <nvfp4/diagnose.hpp>
+#include <nvfp4/distill.hpp>
 #include <nvfp4/formats.hpp>
 #include <nvfp4/gemm.hpp>
 #include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
+#include <nvfp4/layer_inputs.hpp>
 #include <nvfp4/layout.hpp>
 #include <nvfp4/linear.hpp>
 #include <nvfp4/mma.hpp>
+#include <nvfp4/model_recipe.hpp>
 #include <nvfp4/osci_reset.hpp>
 #include <nvfp4/outliers.hpp>
 #include <nvfp4/probes.hpp>

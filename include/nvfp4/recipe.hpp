@@ -5,7 +5,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <nvfp4/hadamard.hpp>
 #include <nvfp4/quantize.hpp>
@@ -82,35 +81,9 @@ const Recipe* find_recipe(std::string_view name);
 /// Throws std::invalid_argument, saying which product and operand, for a recipe that no layer can run.
 void validate(const Recipe&);
 
-/// A layer of a model: its name, and the block that it is in.
-struct LayerPlace {
-  std::string name;
-  int block = 0, blocks = 1;
-};
-
-/// Which layers of a model are quantized, and until when: selective high precision and the late switch.
-struct ModelRecipe {
-  Recipe recipe{};
-  Recipe high_precision{};
-  int first_blocks = 0, last_blocks = 0;  ///< of the model, that stay in high precision
-  std::vector<std::string> keep{};        ///< globs (* and ?) of layer names that do
-  std::int64_t switch_step = -1;          ///< from this step on, all is high precision; -1: never
-  bool switch_forward_only = false;       ///< then dgrad and wgrad stay as they are
-  friend bool operator==(const ModelRecipe&, const ModelRecipe&) = default;
-};
-
-/// The recipe of a layer at a step.
-Recipe recipe_at(const ModelRecipe&, const LayerPlace&, std::int64_t step);
-
-enum class Attention : std::uint8_t {
-  softmax,
-  linear,
-  gla,  ///< gated linear attention
-};
-
-/// Post-QK protection (CHON, arXiv 2602.02047): everything by this recipe, but for what comes after QK and is the most
-/// sensitive there, kept in BF16: W_v of softmax attention, W_o of linear attention, of GLA gk_proj too. The globs are of
-/// Hugging Face's names, and flash-linear-attention's: v_proj, o_proj, gk_proj; a qkv_proj, which holds W_v, is kept whole.
-ModelRecipe post_qk_protection(Recipe, Attention);
+/// The recipe with operands of dialect te by another one, such as te_4over6 and its options; "+" and its name are added to
+/// the recipe's. Operands that are rounded stochastically stay as they are where the dialect has no such rounding. Throws
+/// std::invalid_argument where none is left, or a changed one is refused by validate(), naming product and operand.
+Recipe with_dialect(Recipe, std::string_view dialect, const FourOverSix& = {});
 
 }  // namespace nvfp4

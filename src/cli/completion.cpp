@@ -50,16 +50,26 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
+/// The first words of commands that have two.
+std::vector<const CLI::App*> groups_of(const Program& program) {
+  return program.app.get_subcommands([](const CLI::App* app) { return !app->get_subcommands({}).empty(); });
+}
+
 /// bash and zsh find the command in the first one or two words; everything else is a file.
 std::string bash(const Program& program) {
-  std::string cases =
-      "    'golden') words='" + joined(commands_of(*program.app.get_subcommand("golden"))) + "' ;;\n";
+  std::string cases, names;
+  for (const CLI::App* group : groups_of(program)) {
+    cases += "    '" + group->get_name() + "') words='" + joined(commands_of(*group)) + "' ;;\n";
+    names += (names.empty() ? "" : "|") + group->get_name();
+  }
   for (const Command& command : commands())
     cases += "    '" + std::string(command.name) + "') words='" +
              joined(options_of(parser_of(program, command.name))) + "' ;;\n";
   return "_nvfp4() {\n"
          "  local current=\"${COMP_WORDS[COMP_CWORD]}\" command=\"${COMP_WORDS[1]}\" words=''\n"
-         "  [[ $command == golden && $COMP_CWORD -gt 2 ]] && command+=\" ${COMP_WORDS[2]}\"\n"
+         "  [[ $command =~ ^(" +
+         names +
+         ")$ && $COMP_CWORD -gt 2 ]] && command+=\" ${COMP_WORDS[2]}\"\n"
          "  [[ $COMP_CWORD -eq 1 ]] && command=''\n"
          "  case \"$command\" in\n"
          "    '') words='" +
@@ -87,8 +97,12 @@ std::string fish_words(const std::string& condition, const std::vector<Word>& wo
 
 std::string fish(const Program& program) {
   std::string text = fish_words("__fish_use_subcommand", commands_of(program.app));
-  text += fish_words("__fish_seen_subcommand_from golden; and not __fish_seen_subcommand_from make check",
-                     commands_of(*program.app.get_subcommand("golden")));
+  for (const CLI::App* group : groups_of(program)) {
+    const std::vector<Word> words = commands_of(*group);
+    text += fish_words("__fish_seen_subcommand_from " + group->get_name() +
+                           "; and not __fish_seen_subcommand_from " + joined(words),
+                       words);
+  }
   for (const Command& command : commands()) {
     std::string condition;
     for (std::size_t start = 0; start <= command.name.size();) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "markup.hpp"
+
 namespace nvfp4::cli {
 namespace {
 
@@ -13,20 +15,6 @@ std::string body_of(const Verdict& v) {
 }
 
 }  // namespace
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? std::string("\xEF\xBF\xBD")
-                                                                              : std::string(1, c);
-    }
-  return out;
-}
 
 std::string junit_xml(const std::string& suite, const std::vector<Verdict>& verdicts) {
   const auto refused =

@@ -9,7 +9,4 @@ namespace nvfp4::cli {
 /// A JUnit report, one test case for each verdict; refused ones are skipped.
 std::string junit_xml(const std::string& suite, const std::vector<Verdict>&);
 
-/// For text and attributes of XML and HTML; control characters come out as U+FFFD.
-std::string escaped(std::string_view);
-
 }  // namespace nvfp4::cli

@@ -10,15 +10,18 @@
 #include "device.hpp"
 #include "linear_dump.hpp"
 #include "number.hpp"
+#include "profile.hpp"
 #include "recipe_argument.hpp"
+#include "recipe_table.hpp"
 
 namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string x, w, dy, out, recipe = "nvidia", state, save_state, dump, input_dtype, device = "cpu";
+  std::string x, w, dy, out, recipe = "nvidia", dialect, state, save_state, dump, input_dtype, device = "cpu";
+  FourOverSixOptions four_over_six;
   std::uint64_t seed = 0;
-  bool force = false;
+  bool list_recipes = false, force = false;
   io::Overwrite overwrite() const { return force ? io::Overwrite::yes : io::Overwrite::no; }
 };
 
@@ -42,6 +45,18 @@ std::optional<LayerState> given_state(const Options& o) {
   if (o.state.empty()) return std::nullopt;
   const io::Bytes bytes = io::read_bytes(o.state);
   return io::parse_state({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, o.state);
+}
+
+void require_files(const Options& o) {
+  if (o.x.empty() || o.w.empty() || o.dy.empty() || o.out.empty())
+    throw UsageError("linear: expected --x, --w, --dy and -o, or --list-recipes (see --help)");
+}
+
+Recipe recipe_of(const Options& o) try {
+  const Recipe recipe = recipe_named(o.recipe);
+  return o.dialect.empty() ? recipe : with_dialect(recipe, o.dialect, o.four_over_six.parsed());
+} catch (const std::invalid_argument& e) {
+  throw UsageError("--dialect " + o.dialect + ": " + e.what());
 }
 
 LinearResult run_layer(const Options& o, const Recipe& recipe, const Inputs& in, const Kernels& kernels) try {
@@ -73,9 +88,11 @@ void write(const Options& o, const LinearResult& result, const Kernels& kernels)
 }
 
 Outcome run(const Options& o) {
+  if (o.list_recipes) return recipe_table();
   if (o.out == "-" && o.save_state == "-") throw UsageError("--save-state -: stdout has the output");
+  require_files(o);
   const Kernels& kernels = kernels_of(o.device);
-  const Recipe recipe = recipe_named(o.recipe);
+  const Recipe recipe = recipe_of(o);
   const Inputs in(o);
   std::optional<io::OutputFile> saved;
   if (!o.save_state.empty()) saved.emplace(o.save_state, o.overwrite());
@@ -104,12 +121,20 @@ Outcome run(const Options& o) {
 
 Run declare_linear(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("--x", o->x, "X (tokens, in): .npy, .npz or .safetensors")->required();
-  app.add_option("--w", o->w, "W (out, in)")->required();
-  app.add_option("--dy", o->dy, "dY (tokens, out)")->required();
-  app.add_option("-o,--output", o->out, ".npz or .safetensors with y, dx, dw, float32; - for stdout (.npz)")
-      ->required();
+  app.add_option("--x", o->x, "X (tokens, in): .npy, .npz or .safetensors");
+  app.add_option("--w", o->w, "W (out, in)");
+  app.add_option("--dy", o->dy, "dY (tokens, out)");
+  app.add_option("-o,--output", o->out, ".npz or .safetensors with y, dx, dw, float32; - for stdout (.npz)");
   app.add_option("--recipe", o->recipe, "FILE.json, or one of " + recipe_names())->capture_default_str();
+  app.add_flag("--list-recipes", o->list_recipes,
+               "print what each recipe does, a line a product (docs/recipes.md), and stop");
+  CLI::Option* dialect =
+      app.add_option(
+             "--dialect", o->dialect,
+             "instead of te, wherever the recipe has that and the dialect its rounding: te_4over6, ...")
+          ->type_name("NAME");
+  for (CLI::Option* option : declare_four_over_six(app, o->four_over_six))
+    option->needs(dialect)->capture_default_str();
   app.add_option("--state", o->state,
                  "FILE.json: what schemes calibrated, in place of calibrating on X, W, dY");
   app.add_option("--save-state", o->save_state, "FILE.json: what the run calibrated, or was given");

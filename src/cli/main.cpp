@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <new>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <nvfp4/kernels.hpp>
@@ -29,8 +31,16 @@ constexpr Command table[] = {
     {"linear", "one linear layer, forward and backward, by a recipe", declare_linear},
     {"inspect", "what a tensor or checkpoint holds", declare_inspect},
     {"dialects", "the dialects, their sources and the evidence for them", declare_dialects},
+    {"study schemes", "what each recipe costs a layer: errors, bias, bits, multiplications",
+     declare_study_schemes},
     {"bench", "throughput beside the machine's limit, in one run", declare_bench},
     {"completion", "print a completion script for bash, zsh or fish", declare_completion},
+};
+
+/// Whose commands are two words.
+constexpr std::pair<std::string_view, const char*> groups[] = {
+    {"golden", "golden files: make, check"},
+    {"study", "one question asked of every recipe: schemes"},
 };
 
 constexpr int max_threads = 4096;
@@ -41,15 +51,16 @@ CLI::App& parser_for(CLI::App& app, const Command& command) {
   if (space == std::string_view::npos)
     return *app.add_subcommand(std::string(command.name), std::string(command.summary));
   const std::string group(command.name.substr(0, space));
-  const auto groups = app.get_subcommands([&](CLI::App* child) { return child->get_name() == group; });
-  CLI::App* parent = groups.empty() ? app.add_subcommand(group, "golden files: make, check") : groups.front();
+  const auto made = app.get_subcommands([&](CLI::App* child) { return child->get_name() == group; });
+  const char* summary = std::ranges::find(groups, group, [](const auto& g) { return g.first; })->second;
+  CLI::App* parent = made.empty() ? app.add_subcommand(group, summary) : made.front();
   return *parent->require_subcommand(1)->add_subcommand(std::string(command.name.substr(space + 1)),
                                                         std::string(command.summary));
 }
 
 /// --json has stdout to itself.
 void refuse_output_to_stdout(const CLI::App& command) {
-  for (const char* name : {"--output", "--report", "--junit"}) {
+  for (const char* name : {"--output", "--report", "--junit", "--csv"}) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option && option->count() > 0 && option->results().front() == "-")
       throw UsageError(std::string(name) + " -: expected a file, because --json prints to stdout");

@@ -82,6 +82,14 @@ void validate_transform(const Producer& p) try {
 
 }  // namespace
 
+FourOverSix FourOverSixOptions::parsed() const { return {e4m3_max, select_named(select), error_fast}; }
+
+std::vector<CLI::Option*> declare_four_over_six(CLI::App& app, FourOverSixOptions& o) {
+  return {app.add_option("--e4m3-max", o.e4m3_max, "448|256: of the 4over6 dialects"),
+          app.add_option("--select", o.select, "mae|mse: the error by which the 4over6 dialects choose"),
+          app.add_flag("--error-fast", o.error_fast, "the 4over6 dialects' fast error arithmetic")};
+}
+
 void declare_profile(CLI::App& app, ProfileOptions& o) {
   CLI::Option* producer = app.add_option(
       "--producer", o.producer, "a producer's dialect and options: " + join(producers(), &Producer::name));
@@ -109,9 +117,7 @@ void declare_profile(CLI::App& app, ProfileOptions& o) {
   app.add_option("--seed", o.seed, "of all that is random")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  own(app.add_option("--e4m3-max", o.e4m3_max, "448|256: of the 4over6 dialects"));
-  own(app.add_option("--select", o.select, "mae|mse: the error by which the 4over6 dialects choose"));
-  own(app.add_flag("--error-fast", o.error_fast, "the 4over6 dialects' fast error arithmetic"));
+  for (CLI::Option* option : declare_four_over_six(app, o)) own(option);
 }
 
 bool profile_given(const CLI::App& app) {
@@ -137,7 +143,7 @@ Producer profile(const ProfileOptions& o) {
   if (!o.block.empty()) spec.block = block_named(o.block);
   if (!o.tensor_scale.empty()) spec.tensor_scale = tensor_scale_named(o.tensor_scale);
   spec.amax = o.amax;
-  spec.four_over_six = {o.e4m3_max, select_named(o.select), o.error_fast};
+  spec.four_over_six = o.parsed();
   spec.stochastic = stochastic_of(o);
   validate_options(spec);
   Producer made{.name = "", .spec = spec, .columns = o.columns};

@@ -13,14 +13,24 @@
 
 namespace nvfp4::cli {
 
+/// --e4m3-max, --select, --error-fast.
+struct FourOverSixOptions {
+  int e4m3_max = 448;
+  std::string select = "mae";
+  bool error_fast = false;
+  FourOverSix parsed() const;  ///< throws UsageError
+};
+
+std::vector<CLI::Option*> declare_four_over_six(CLI::App&, FourOverSixOptions&);
+
 /// The options that, with the input, fix a quantized tensor's bytes.
-struct ProfileOptions {
+struct ProfileOptions : FourOverSixOptions {
   std::string producer, dialect = "te", block, tensor_scale;  ///< empty: the dialect's own
-  std::string rounding = "rne", random_map = "hw", sr_rule, rht_signs = "te", select = "mae";
+  std::string rounding = "rne", random_map = "hw", sr_rule, rht_signs = "te";
   std::optional<float> amax;
-  int rht = 0, e4m3_max = 448;
+  int rht = 0;
   std::uint64_t seed = 0;
-  bool columns = false, error_fast = false;
+  bool columns = false;
 };
 
 /// --dialect, --producer, --block, --tensor-scale, --tensor-amax, --columns, --rounding, --random-map, --sr-rule,

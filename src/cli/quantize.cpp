@@ -7,6 +7,7 @@
 #include <nvfp4/stack.hpp>
 #include <nvfp4/te_random.hpp>
 
+#include "density.hpp"
 #include "device.hpp"
 #include "number.hpp"
 #include "profile.hpp"
@@ -56,10 +57,7 @@ ProducerResult quantize_matrix(const Producer& producer, MatrixView x, const Opt
 }
 
 double bits_per_element(const BlockScaledTensor& t) {
-  return 8.0 *
-         static_cast<double>(t.codes.size() + t.scales.size() / static_cast<std::size_t>(t.spec.block.rows) +
-                             4 * t.global.size()) /
-         static_cast<double>(t.rows * t.cols);
+  return stored_bits(t) / static_cast<double>(t.rows * t.cols);
 }
 
 Outcome report(const Options& o, const Producer& producer, const BlockScaledTensor& rows, Dtype dtype) {

@@ -1,4 +1,4 @@
-#include "junit.hpp"
+#include "markup.hpp"
 #include "number.hpp"
 #include "verify.hpp"
 
@@ -6,15 +6,6 @@
 
 namespace nvfp4::cli {
 namespace {
-
-constexpr const char* style =
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"
-    "table{border-collapse:collapse;width:100%}th,td{padding:.25rem .6rem;border-bottom:1px solid "
-    "#ddd;text-align:right}"
-    "th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}.bad{color:#b00020;font-weight:600}.good{color:#"
-    "1b6e3a}"
-    ".off{color:#777}code,pre{background:#f4f4f4;padding:.1rem "
-    ".3rem;overflow-x:auto}svg{vertical-align:middle}";
 
 /// A bar whose green part is the share of equal cases.
 std::string bar(const VerifyRow& row) {
@@ -38,11 +29,10 @@ std::string table_row(const VerifyRow& row) {
 
 std::string html_report(const Verification& v) {
   const VerifyRow total = v.total();
-  std::string page =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>nvfp4 verify</title><style>" +
-      std::string(style) + "</style></head><body>\n<h1>nvfp4 verify: " +
-      (total.differing_bytes ? "<span class=\"bad\">differs</span>" : "<span class=\"good\">equal</span>") +
-      "</h1>\n";
+  std::string page = "<h1>nvfp4 verify: " +
+                     std::string(total.differing_bytes ? "<span class=\"bad\">differs</span>"
+                                                       : "<span class=\"good\">equal</span>") +
+                     "</h1>\n";
   page += "<p>nvfp4 " NVFP4_VERSION ", level " + std::string(v.full ? "full" : "quick") +
           ". Golden values are made with the reference layer; every other "
           "layer is held against them byte by byte. " +
@@ -54,8 +44,9 @@ std::string html_report(const Verification& v) {
       "<table><tr><th>dialect or format</th><th>layer</th><th>cases</th><th>equal</th><th>differing "
       "bytes</th><th></th></tr>\n";
   for (const VerifyRow& row : v.rows) page += table_row(row);
-  return page + "</table>\n<p>To make this page again:</p><pre>nvfp4 verify --level " +
-         (v.full ? "full" : "quick") + " --report report.html</pre>\n</body></html>\n";
+  page += "</table>\n<p>To make this page again:</p><pre>nvfp4 verify --level " +
+          std::string(v.full ? "full" : "quick") + " --report report.html</pre>\n";
+  return html_page("nvfp4 verify", page);
 }
 
 }  // namespace nvfp4::cli

@@ -2,7 +2,7 @@
 #include <string>
 #include <string_view>
 
-#include <nvfp4/recipe.hpp>
+#include <nvfp4/model_recipe.hpp>
 
 namespace nvfp4::io {
 
