@@ -34,18 +34,24 @@ struct quartet2 {
     return of_amax(amax, 1.f / 448);
   }
 
-  /// Under the scale that makes `wanted` the stored one.
   template <class F>
-  static BlockScale<F> scaled_block(F wanted, const Tensor<F>& tensor, F& value) {
+  struct Candidate {
+    typename F::Code code;
+    F value;  ///< of the code
+    F encode;
+  };
+
+  template <class F>
+  static Candidate<F> candidate(F wanted, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(wanted * rcp_approx_ftz(tensor.global));
-    value = scale.value;
-    return {scale.code, rcp_approx_ftz(select(value == F(0), F(1), value) * tensor.global)};
+    const F divisor = select(scale.value == F(0), F(1), scale.value);
+    return {scale.code, scale.value, rcp_approx_ftz(divisor * tensor.global)};
   }
 
   template <class F>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
-    F value(0);
-    return scaled_block(amax * F(one_sixth), tensor, value);
+    const auto six = candidate(amax * F(one_sixth), tensor);
+    return {six.code, six.encode};
   }
 
   template <class F>
@@ -71,33 +77,32 @@ struct quartet2_4over6 : quartet2 {
     return of_amax(amax, 1.f / 256);
   }
 
-  /// Of eight columns: even ones and odd ones in chains of their own.
+  /// Of eight columns of a row: even ones and odd ones in chains of their own.
   template <class F, class Elements>
-  static F squares(const Elements& x, int first, F encode, F decode) {
+  static F squares(const Elements& x, int row, int first, F encode, F decode) {
     F sum[2] = {F(0), F(0)};
     for (int j = 0; j < 8; ++j) {
-      const F value = x(0, first + j), element = F::e2m1_value(e2m1_satfinite(value * encode));
+      const F value = x(row, first + j), element = F::e2m1_value(e2m1_satfinite(value * encode));
       const F error = multiply_add(element, F(0) - decode, value);
       sum[j % 2] = multiply_add(error, error, sum[j % 2]);
     }
     return sum[0] + sum[1];
   }
 
+  /// A tile's rows add up in order; its kernel has none.
   template <class F, class Elements>
-  static BlockScale<F> candidate(F wanted, const Tensor<F>& tensor, const Elements& x, F& error) {
-    F value(0);
-    const BlockScale<F> scale = scaled_block(wanted, tensor, value);
-    const F decode = value * tensor.global;
-    error = squares(x, 0, scale.encode, decode) + squares(x, 8, scale.encode, decode);
-    return scale;
+  static F error(const Candidate<F>& c, const Tensor<F>& tensor, const Elements& x) {
+    const F decode = c.value * tensor.global;
+    F sum(0);
+    for (int row = 0; row < x.rows; ++row)
+      sum = sum + (squares(x, row, 0, c.encode, decode) + squares(x, row, 8, c.encode, decode));
+    return sum;
   }
 
   template <class F, class Elements>
   static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
-    F of_six(0), of_four(0);
-    const auto six = candidate(amax * F(one_sixth), tensor, x, of_six),
-               four = candidate(amax * F(0.25f), tensor, x, of_four);
-    const auto better = of_four < of_six;
+    const auto six = candidate(amax * F(one_sixth), tensor), four = candidate(amax * F(0.25f), tensor);
+    const auto better = error(four, tensor, x) < error(six, tensor, x);
     return {select(better, four.code, six.code), select(better, four.encode, six.encode)};
   }
 };
