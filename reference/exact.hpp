@@ -126,4 +126,12 @@ inline float add(float a, float b) {
   return round_to_fp32(exact(a) + exact(b));
 }
 
+/// IEEE binary32 a * b + c with one rounding. Zeros and NaN as in add().
+inline float multiply_add(float a, float b, float c) {
+  const auto is_number = [](float x) { return !is_nan(x) && !is_inf(x); };
+  if (!is_number(a) || !is_number(b)) return add(multiply(a, b), c);
+  if (!is_number(c) || is_zero(a) || is_zero(b)) return add(with_product_sign(0, a, b), c);
+  return round_to_fp32(exact(a) * exact(b) + exact(c));
+}
+
 }  // namespace nvfp4::reference

@@ -16,18 +16,10 @@ struct Entries {
   float operator()(int k, int j) const { return is_negative(signs, k, j) ? negated(c) : c; }
 };
 
-/// IEEE binary32 a * b + c with one rounding, for b finite and nonzero.
-float fused_multiply_add(float a, float b, float c) {
-  if (is_nan(a) || is_nan(c) || is_inf(a) || is_inf(c)) return add(multiply(a, b), c);
-  const Dyadic sum = exact(a) * exact(b) + exact(c);
-  const bool zeros = is_zero(a) && is_zero(c);  // else an exact zero is +0, as in add()
-  return zeros ? add(with_product_sign(0, a, b), c) : round_to_fp32(sum);
-}
-
 float fma_chain(std::span<const float> x, const Entries& h, int j) {
   float sum = 0;
   for (int k = 0; k < static_cast<int>(x.size()); ++k)
-    sum = fused_multiply_add(x[static_cast<std::size_t>(k)], h(k, j), sum);
+    sum = multiply_add(x[static_cast<std::size_t>(k)], h(k, j), sum);
   return sum;
 }
 

@@ -1,6 +1,7 @@
 #include <nvfp4/kernels.hpp>
 
 #include "accumulate.hpp"
+#include "eden.hpp"
 #include "epilogue.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
@@ -20,6 +21,7 @@ const Kernels& reference_kernels() {
       .quantize = reference::quantize,
       .quantize_transposed = reference::quantize_transposed,
       .quantize_transformed = reference::quantize_transformed,
+      .quantize_eden = reference::quantize_eden,
       .dequantize = reference::dequantize,
       .hadamard = reference::hadamard,
       .scale_output = reference::scale_output,

@@ -35,6 +35,9 @@ inline Number operator*(Number a, Number b) { return Number(multiply(a.value, b.
 inline Number operator/(Number a, Number b) { return Number(divide(a.value, b.value)); }
 inline Number operator+(Number a, Number b) { return Number(add(a.value, b.value)); }
 inline Number operator-(Number a, Number b) { return Number(add(a.value, negated(b.value))); }
+inline Number multiply_add(Number a, Number b, Number c) {
+  return Number(multiply_add(a.value, b.value, c.value));
+}
 inline bool is_nan(Number a) { return is_nan(a.value); }
 inline bool any_nan(Number a) { return is_nan(a); }
 inline bool has_sign(Number a) { return std::bit_cast<std::uint32_t>(a.value) >> 31; }

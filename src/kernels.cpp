@@ -1,6 +1,7 @@
 #include <nvfp4/kernels.hpp>
 
 #include "accumulate.hpp"
+#include "eden.hpp"
 #include "epilogue.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
@@ -30,6 +31,10 @@ constexpr Kernels table(std::string_view name) {
       .quantize_transformed =
           [](MatrixView x, const Hadamard& h, const QuantizeSpec& spec, BlockScaledTensor reuse) {
             return cpu::quantize_transformed(*Instructions(), x, h, spec, std::move(reuse));
+          },
+      .quantize_eden =
+          [](MatrixView x, const Eden& eden, BlockScaledTensor reuse) {
+            return cpu::quantize_eden(*Instructions(), x, eden, std::move(reuse));
           },
       .dequantize = [](const BlockScaledTensor& t) { return cpu::dequantize(*Instructions(), t); },
       .hadamard = [](MatrixView x, const Hadamard& h) { return cpu::hadamard(*Instructions(), x, h); },

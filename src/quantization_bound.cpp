@@ -61,6 +61,7 @@ bool rounds_scales_up(const Dialect& d) { return d.scale_rounding == Rounding::u
 /// above that number; or less than 1.75 times that power.
 double e8m0_reach(const Dialect& d) {
   const double largest = info(d.element).max, power = cpu::power_below(largest);
+  if (d.name == "mxfp4_unbiased") return 2 * power * 3 / 4;
   if (d.scale_rounding == Rounding::toward_zero) return 2 * power;
   return rounds_scales_up(d) ? largest : 1.75 * power;
 }
@@ -68,9 +69,10 @@ double e8m0_reach(const Dialect& d) {
 /// Where a block's largest element is aimed at.
 std::array<double, 2> targets(const Dialect& d) {
   if (d.name == "fouroversix_static4") return {4, 4};
-  if (d.name.ends_with("_unbiased")) return {96. / 17, 96. / 17};
-  const bool chooses =
-      d.four_over_six || d.name.starts_with("fouroversix_m") || d.name == "fouroversix_absmax";
+  if (d.name == "fouroversix_unbiased" || d.name == "tetrajet_v2_unbiased") return {96. / 17, 96. / 17};
+  if (d.name == "quartet2_eden") return {dialects::quartet2_eden::aim, dialects::quartet2_eden::aim};
+  const bool chooses = d.four_over_six || d.name.starts_with("fouroversix_m") ||
+                       d.name == "fouroversix_absmax" || d.name == "quartet2_4over6";
   return {6, chooses ? 4. : 6.};
 }
 
@@ -159,7 +161,8 @@ double largest_amax(const QuantizeSpec& spec, std::uint8_t scale, Dtype dtype) {
   const bool may_saturate = d.global_is == GlobalIs::none || spec.amax;
   if (code == 0x7F || (code == 0x7E && may_saturate)) return infinite;
   if (rounds_scales_up(d) || code == 0x7E) return up(6 * value * (1 + delta));
-  return up(3 * (value + next_scale(code, value)) * (1 + delta));
+  const double target = std::max(6., targets(d)[0]);
+  return up(target / 2 * (value + next_scale(code, value)) * (1 + delta));
 }
 
 TensorBound tensor_bound(const QuantizeSpec& spec, float amax, Dtype dtype) {

@@ -54,6 +54,19 @@ Recipe mxfp4() {
   return uniform("mxfp4", operand, "sm100_mxfp4");
 }
 
+/// "Training LLMs with MXFP4" (arXiv 2502.20586), its forward pass in BF16: both gradients unbiased, and their variance
+/// bounded by a transform of 64 with drawn signs.
+Recipe mxfp4_train() {
+  Recipe r = uniform("mxfp4_train", {}, "sm100_bf16");
+  OperandRecipe operand = by("mxfp4_unbiased");
+  operand.block = {1, 32};
+  operand.stochastic = true;
+  operand.rht = 64;
+  operand.signs = Signs::seed;
+  r.dgrad = r.wgrad = {operand, operand, "sm100_mxfp4"};
+  return r;
+}
+
 Recipe four_over_six() {
   OperandRecipe operand = by("te_4over6");
   operand.four_over_six = {256, Select::mse, false};
@@ -131,6 +144,7 @@ std::vector<Recipe> all_recipes() {
       nvidia("nvidia_sr_everywhere", {.everywhere = true}),
       row_scaled(),
       mxfp4(),
+      mxfp4_train(),
       four_over_six(),
   };
   for (const Scheme* scheme : schemes()) std::ranges::move(scheme->recipes(), std::back_inserter(all));

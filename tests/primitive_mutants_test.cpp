@@ -21,6 +21,7 @@ enum class Wrong {
   nothing,
   divides_by_reciprocal,
   exact_rcp,
+  rounds_product,  ///< before multiply_add adds
   keeps_subnormals,
   keeps_fp32,  ///< where BF16 or FP16 is rounded to
   scale_truncates,
@@ -36,6 +37,7 @@ enum class Wrong {
 constexpr std::string_view names[] = {"nothing",
                                       "divides by a reciprocal",
                                       "exact reciprocal for rcp.approx",
+                                      "rounds the product of multiply_add",
                                       "keeps subnormals",
                                       "does not round to BF16 or FP16",
                                       "truncates block scales",
@@ -76,6 +78,9 @@ Number operator+(Number a, Number b) { return Number(N(a) + N(b)); }
 Number operator-(Number a, Number b) { return Number(N(a) - N(b)); }
 Number operator/(Number a, Number b) {
   return Number(is(Wrong::divides_by_reciprocal) ? N(a) * (N(1) / N(b)) : N(a) / N(b));
+}
+Number multiply_add(Number a, Number b, Number c) {
+  return Number(is(Wrong::rounds_product) ? N(a) * N(b) + N(c) : ref::multiply_add(N(a), N(b), N(c)));
 }
 bool operator==(Number a, Number b) { return N(a) == N(b); }
 bool operator<(Number a, Number b) { return N(a) < N(b); }

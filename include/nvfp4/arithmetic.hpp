@@ -7,6 +7,7 @@
 ///
 ///   F(float), F::Code(int)        the same constant in every lane; Code holds the bits of codes
 ///   a + b, a - b, a * b, a / b    one IEEE binary32 operation: RNE, subnormals kept, never contracted
+///   multiply_add(a, b, c)         a * b + c, rounded once
 ///   abs(a)                        the sign bit cleared
 ///   a == b, a < b, m | n          a mask; comparisons with NaN are false
 ///   select(mask, x, y)            x where the mask is true; of F or of Code

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <nvfp4/accumulation.hpp>
+#include <nvfp4/eden.hpp>
 #include <nvfp4/formats.hpp>
 #include <nvfp4/gemm.hpp>
 #include <nvfp4/hadamard.hpp>
@@ -47,6 +48,10 @@ struct Kernels {
   /// layer makes no matrix of the transform where it is of 16 along tokens and rounded.
   BlockScaledTensor (*quantize_transformed)(MatrixView, const Hadamard&, const QuantizeSpec&,
                                             BlockScaledTensor reuse);
+
+  /// MS-EDEN of a rotated matrix. The result is decoded by dialect quartet2_eden, but quantize() by it gives other scales:
+  /// uncorrected ones.
+  BlockScaledTensor (*quantize_eden)(MatrixView, const Eden&, BlockScaledTensor reuse);
 
   /// FP32 values by the dialect's own rule. Every NaN comes out as 0x7FC00000.
   Matrix (*dequantize)(const BlockScaledTensor&);

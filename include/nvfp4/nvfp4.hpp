@@ -6,6 +6,7 @@
 #include <nvfp4/compare.hpp>
 #include <nvfp4/diagnose.hpp>
 #include <nvfp4/distill.hpp>
+#include <nvfp4/eden.hpp>
 #include <nvfp4/formats.hpp>
 #include <nvfp4/gemm.hpp>
 #include <nvfp4/identify.hpp>

@@ -75,6 +75,10 @@ inline TracedNumber operator+(TracedNumber a, TracedNumber b) {
 inline TracedNumber operator-(TracedNumber a, TracedNumber b) {
   return note(a.text() + " - " + b.text(), a.value - b.value, trace_of(a, b));
 }
+inline TracedNumber multiply_add(TracedNumber a, TracedNumber b, TracedNumber c) {
+  return note("fma(" + a.text() + ", " + b.text() + ", " + c.text() + ")",
+              std::fma(a.value, b.value, c.value), trace_of(a, b));
+}
 inline bool operator==(TracedNumber a, TracedNumber b) { return a.value == b.value; }
 inline bool operator<(TracedNumber a, TracedNumber b) { return a.value < b.value; }
 inline bool is_nan(TracedNumber a) { return std::isnan(a.value); }

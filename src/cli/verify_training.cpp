@@ -88,6 +88,18 @@ std::vector<Computation> operands(const Verification& v) {
   return all;
 }
 
+std::vector<Computation> corrections(const Verification& v) {
+  std::vector<Computation> all;
+  for (const int group : {16, 128, 256})
+    all.push_back(
+        {"MS-EDEN by " + std::to_string(group), [group, seed = v.seed](const Kernels& k) {
+           Bytes bytes;
+           append(bytes, k.quantize_eden(numbers(9, 600, seed, 12).view(), {group, {.seed = seed}}, {}));
+           return bytes;
+         }});
+  return all;
+}
+
 Bytes layer(const Recipe& recipe, std::uint64_t seed, const Kernels& kernels) {
   const Matrix x = numbers(40, 52, seed, 8), w = numbers(36, 52, seed, 9), dy = numbers(40, 36, seed, 10);
   const LinearResult r = linear(recipe, x.view(), w.view(), dy.view(), seed, kernels);
@@ -113,6 +125,7 @@ void verify_training(const std::vector<Layer>& layers, Verification& v) {
   verify("stochastic", roundings(v), layers, v);
   verify("transforms", transforms(v), layers, v);
   verify("transposed", operands(v), layers, v);
+  verify("eden", corrections(v), layers, v);
   verify("linear", linear_layers(v), layers, v);
 }
 

@@ -72,7 +72,7 @@ struct F32 {
 
   explicit F32(float x) : v(_mm512_set1_ps(x)) {}
   explicit F32(__m512 v) : v(v) {}
-  static constexpr bool fuses = true;  ///< has multiply_add of one rounding
+  static constexpr bool fuses = true;  ///< multiply_add is one instruction
   void store(float* out) const { _mm512_storeu_ps(out, v); }
   void narrow(float* out) const { store(out); }
   void narrow(Bf16* out) const;

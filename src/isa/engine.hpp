@@ -714,6 +714,59 @@ struct Engine {
     }
   }
 
+  using Eden = dialects::quartet2_eden;
+
+  /// Of `group` columns of a row, of which some blocks are there; the others have none.
+  struct EdenProducts {
+    float scale[group / 16], yy[group / 16], yq[group / 16];
+
+    template <class T>
+    EdenProducts(const T* x, const std::uint8_t* scales, float global, std::int64_t blocks) {
+      for (int b = 0; b < group / 16; ++b) scale[b] = e4m3_value(scales[b]);
+      for (int b = 0; b < group / 16; b += lanes) {
+        const F encode = Eden::block_encode(F::load(scale + b), F(global));
+        const auto p = Eden::products(Elements<T>{x + 16 * b, 0, 1, 1}, encode);
+        p.yy.store(yy + b);
+        p.yq.store(yq + b);
+      }
+      for (std::int64_t b = blocks; b < group / 16; ++b) yy[b] = yq[b] = 0;
+    }
+
+    /// In every block, the sum of the blocks that it shares a correction with.
+    void meet(int blocks) {
+      for (float* sums : {yy, yq})
+        for (int first = 0; first < group / 16; first += blocks) {
+          for (int half = blocks / 2; half > 0; half /= 2)
+            for (int b = first; b < first + half; ++b) sums[b] += sums[b + half];
+          for (int b = first + 1; b < first + blocks; ++b) sums[b] = sums[first];
+        }
+    }
+
+    void corrected(float* out) const {
+      for (int b = 0; b < group / 16; b += lanes) {
+        const F s = Eden::correction(Eden::Products<F>{F::load(yy + b), F::load(yq + b)});
+        (F::load(scale + b) * s).store(out + b);
+      }
+    }
+  };
+
+  /// Through copies filled up with zeros where the row ends.
+  template <class T>
+  static void corrected_scales(const EdenTask& t) {
+    for (std::int64_t col = 0; col < t.cols; col += group) {
+      const std::int64_t cols = t.cols - col < group ? t.cols - col : group, blocks = (cols + 15) / 16;
+      T x[group] = {};
+      std::uint8_t scales[group / 16] = {};
+      float corrected[group / 16];
+      std::memcpy(x, static_cast<const T*>(t.x) + col, static_cast<std::size_t>(cols) * sizeof(T));
+      std::memcpy(scales, t.scales + col / 16, static_cast<std::size_t>(blocks));
+      EdenProducts products(x, scales, t.global, blocks);
+      products.meet(t.blocks);
+      products.corrected(corrected);
+      std::memcpy(t.corrected + col / 16, corrected, static_cast<std::size_t>(blocks) * sizeof(float));
+    }
+  }
+
   /// What the dialect keeps of a tensor whose amax this is.
   template <class D>
   static float global(float amax, const Setting& setting) {
@@ -740,6 +793,7 @@ struct Engine {
       }),
       .global = Dialects::table([]<class D>(D) { return global<D>; }),
       .dequantize = Dialects::table([]<class D>(D) { return dequantize<D>; }),
+      .corrected_scales = {corrected_scales<float>, corrected_scales<Bf16>, corrected_scales<Fp16>},
       .random_words = philox_blocks<F>,
       .tiles = F::tiles,
       .block_tiles = F::block_tiles,

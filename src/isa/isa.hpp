@@ -64,6 +64,16 @@ struct DequantizeTask {
   Setting setting;
 };
 
+/// One row of MS-EDEN, rounded to nearest: what its block scales become before they are rounded again.
+struct EdenTask {
+  const void* x;
+  std::int64_t cols;
+  const std::uint8_t* scales;
+  float global;
+  int blocks;  ///< that share a correction: 1, 2, 4, 8 or 16
+  float* corrected;
+};
+
 /// A step of Accumulation that is cut towards zero and has no NaN and no infinity but what C overflowed to.
 struct AlignedStep {
   Conversion out;  ///< rz_fp32, or of products rz_e8m13 or rne_fp16
@@ -122,6 +132,7 @@ struct Table {
   /// What a dialect keeps of a tensor's amax.
   std::array<float (*)(float amax, const Setting&), dialect_count> global;
   std::array<void (*)(const DequantizeTask&), dialect_count> dequantize;
+  std::array<void (*)(const EdenTask&), 3> corrected_scales;
   /// words[4 b .. 4 b + 3] = draw(bits, row, first_block + b) for b < count.
   void (*random_words)(const RandomBits&, std::int64_t row, std::int64_t first_block, std::int64_t count,
                        std::uint32_t* words);

@@ -84,7 +84,7 @@ struct F32 {
 
   explicit F32(float x) : v(Floats{x, x, x, x}) {}
   explicit F32(Floats v) : v(v) {}
-  static constexpr bool fuses = false;  ///< has no multiply_add of one rounding
+  static constexpr bool fuses = false;  ///< multiply_add is a call
   void store(float* out) const { std::memcpy(out, &v, sizeof v); }
   void narrow(float* out) const { store(out); }
   void narrow(Bf16* out) const;
@@ -133,6 +133,10 @@ F32 operator*(F32 a, F32 b) { return F32(a.v * b.v); }
 F32 operator/(F32 a, F32 b) { return F32(a.v / b.v); }
 F32 operator+(F32 a, F32 b) { return F32(a.v + b.v); }
 F32 operator-(F32 a, F32 b) { return F32(a.v - b.v); }
+F32 multiply_add(F32 a, F32 b, F32 c) {
+  const auto lane = [&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); };
+  return F32(Floats{lane(0), lane(1), lane(2), lane(3)});
+}
 F32 abs(F32 a) { return F32(floats(ints(a.v) & 0x7FFFFFFF)); }
 Mask operator<(F32 a, F32 b) { return {a.v < b.v}; }
 Mask has_sign(F32 a) { return {ints(a.v) >> 31}; }

@@ -17,6 +17,7 @@
 #include <nvfp4/dialects/modelopt.hpp>
 #include <nvfp4/dialects/mx.hpp>
 #include <nvfp4/dialects/paper.hpp>
+#include <nvfp4/dialects/quartet2.hpp>
 #include <nvfp4/dialects/te.hpp>
 #include <nvfp4/dialects/te_ref.hpp>
 #include <nvfp4/dialects/tetrajet.hpp>
@@ -50,7 +51,8 @@ using Dialects = DialectList<
     dialects::fouroversix_mae, dialects::fouroversix_absmax, dialects::fouroversix_unbiased, dialects::jax,
     dialects::mlx, dialects::mlx_single_level, dialects::ggml, dialects::paper, dialects::mxfp4_floor,
     dialects::mxfp4_ceil, dialects::mxfp4_nearest, dialects::mxfp8_floor, dialects::mxfp8_ceil,
-    dialects::arcquant, dialects::tetrajet_v2, dialects::tetrajet_v2_unbiased>;
+    dialects::arcquant, dialects::tetrajet_v2, dialects::tetrajet_v2_unbiased, dialects::quartet2,
+    dialects::quartet2_4over6, dialects::quartet2_eden, dialects::mxfp4_unbiased>;
 
 inline std::span<const Dialect* const> all_dialects() { return Dialects::infos; }
 

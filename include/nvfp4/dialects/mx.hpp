@@ -66,6 +66,51 @@ struct mxfp4_ceil : mx<Format::e2m1, Rounding::up> {
 struct mxfp4_nearest : mx<Format::e2m1, Rounding::ties_away> {
   static constexpr Dialect info = record("mxfp4_nearest");
 };
+/// "Training LLMs with MXFP4" (arXiv 2502.20586): floor scales, and elements at 3/4, which then lie below 6. Rounded
+/// stochastically they are never cut, and every element's mean is itself, to the 8 bits of a random number. The 4/3 that
+/// undoes it is the tensor scale.
+struct mxfp4_unbiased : mxfp4_floor {
+  static constexpr Dialect info = [] {
+    Dialect d = record("mxfp4_unbiased");
+    d.version = "0cc57fec (2025-04-24)";
+    d.source = "amazon-science/mxfp4-llm patch_override_scripts/microxcaling.patch, dither_scale";
+    d.evidence = "code; inferred: edges as mxfp4_floor";
+    d.global_is = GlobalIs::multiply;
+    d.stochastic = true;
+    d.tensor_core_rht = true;
+    return d;
+  }();
+
+  template <class F>
+  struct Tensor {
+    F global;
+  };
+
+  template <class F>
+  static Tensor<F> tensor(F, const Setting&) {
+    return {F(4.f / 3)};
+  }
+
+  template <class F>
+  static BlockScale<F> block(F amax, const Tensor<F>&) {
+    return mxfp4_floor::block(amax, mxfp4_floor::Tensor<F>{});
+  }
+
+  template <class F>
+  static F scaled(F x, F scale, const Tensor<F>&) {
+    return x / scale * F(0.75f);
+  }
+
+  template <class F>
+  static typename F::Code element(F x, F scale, const Tensor<F>& tensor) {
+    return e2m1_satfinite(scaled(x, scale, tensor));
+  }
+
+  template <class F>
+  static F dequantize(F element, F scale, F global, const Setting&) {
+    return element * scale * global;
+  }
+};
 struct mxfp8_floor : mx<Format::e4m3, Rounding::toward_zero> {
   static constexpr Dialect info = record("mxfp8_floor");
 };
