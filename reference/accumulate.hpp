@@ -12,8 +12,7 @@
 namespace nvfp4::reference {
 
 /// As in Kernels.
-Matrix multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&,
-                Matrix reuse);
+Matrix multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&, Matrix reuse);
 Matrix multiply_dense(MatrixView a, MatrixView b, const Accumulation&);
 /// The chain of aligned steps over whole steps of products, from the accumulator's code c.
 std::uint64_t aligned(std::span<const Product> products, std::uint64_t c, const Accumulation&);

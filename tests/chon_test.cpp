@@ -327,7 +327,7 @@ TEST_CASE("chon: in which order what is appended stands changes no exact sum") {
   const Term term = run(in, chon(), {5, 6, 31, 33, 70}).fprop.terms[0];
   const std::vector<std::int64_t> order{12, 0, 7, 1, 2, 10, 3, 8, 4, 5, 11, 6, 9};
   const auto multiply = [](const BlockScaledTensor& a, const BlockScaledTensor& b) {
-    return cpu_kernels().multiply(a, b, *find_accumulation("exact")).bytes;
+    return cpu_kernels().multiply(a, b, *find_accumulation("exact"), {}).bytes;
   };
   const BlockScaledTensor &a = *term.a.quantized, &b = *term.b.quantized;
   CHECK(multiply(a, b) == multiply(blocks(a, order), blocks(b, order)));

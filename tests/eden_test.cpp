@@ -157,8 +157,8 @@ TEST_CASE("eden: bytes are the reference's for every group and element type and 
 }
 
 TEST_CASE("eden: bytes are the reference's for zeros and subnormals and what is no number") {
-  for (const float odd : {0.f, -0.f, 1e-45f, 1e-42f, 0x1p-126f, 1e-20f, 3e38f, std::numeric_limits<float>::infinity(),
-                          std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float odd : {0.f, -0.f, 1e-45f, 1e-42f, 0x1p-126f, 1e-20f, 3e38f,
+                          std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     CAPTURE(odd);
     Matrix alone(2, 40), among = gaussian(3, 272, 4);
     alone.f32()[3] = among.f32()[18] = odd;

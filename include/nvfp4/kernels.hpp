@@ -75,7 +75,8 @@ struct Kernels {
   /// accumulation, from C = +0; FP32, M x N. Block scales are taken in (bit 7 of a UE4M3 is ignored), second-level
   /// scales are not. K is padded with zero codes and zero scales to the instruction's K. Throws
   /// std::invalid_argument where the accumulation does not take such operands. `reuse` donates its memory.
-  Matrix (*multiply)(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&, Matrix reuse);
+  Matrix (*multiply)(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation&,
+                     Matrix reuse);
 
   /// acc = a * transpose(b) of dense operands, M x K and N x K, in FP32. Throws std::invalid_argument where a value
   /// is none of the accumulation's element format (`exact` and `fp32_in_order` take every FP32 value).

@@ -2,7 +2,9 @@
 #include <nvfp4/scheme.hpp>
 
 /// All schemes: each is a file of its name.
-#define NVFP4_SCHEMES(SCHEME) SCHEME(plain) SCHEME(averis) SCHEME(arcquant) SCHEME(chon) SCHEME(tetrajet_v2) SCHEME(metis) SCHEME(quartet2)
+#define NVFP4_SCHEMES(SCHEME) \
+  SCHEME(plain)               \
+  SCHEME(averis) SCHEME(arcquant) SCHEME(chon) SCHEME(tetrajet_v2) SCHEME(metis) SCHEME(quartet2)
 
 namespace nvfp4::scheme {
 
