@@ -65,6 +65,28 @@ TEST_CASE("multiply and divide are the machine's, bit for bit") {
   CHECK(differing == 0);
 }
 
+/// c near -a b, so that much cancels, in a third of them.
+TEST_CASE("multiply_add is the machine's, bit for bit") {
+  Inputs inputs;
+  std::size_t differing = 0, fused = 0;
+  for (int i = 0; i < 300000; ++i) {
+    const float a = inputs.next(), b = inputs.next(), c = i % 3 ? inputs.next() : -machine_multiply(a, b);
+    const float exact = reference::multiply_add(a, b, c);
+    differing += !same(std::fma(a, b, c), exact);
+    fused += bits(exact) != bits(reference::add(reference::multiply(a, b), c));
+  }
+  for (const std::uint32_t x : edges)
+    for (const std::uint32_t y : edges)
+      for (const std::uint32_t z : edges)
+        for (const std::uint32_t signs : {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u}) {
+          const float a = pattern(x | signs << 31), b = pattern(y | signs >> 1 << 31),
+                      c = pattern(z | signs >> 2 << 31);
+          differing += !same(std::fma(a, b, c), reference::multiply_add(a, b, c));
+        }
+  CHECK(differing == 0);
+  CHECK(fused > 1000);
+}
+
 TEST_CASE("multiply and divide of every pair of edges") {
   for (const std::uint32_t x : edges)
     for (const std::uint32_t y : edges)

@@ -114,7 +114,8 @@ Differences compare(const Dialect& d, const Place& place, const Kernels& kernels
 /// The four-over-six dialects choose a block's scale by all of its elements.
 bool codes_are_staircases(const Dialect& d) {
   const std::string_view name = d.name;
-  return !d.four_over_six && (!name.starts_with("fouroversix") || name.starts_with("fouroversix_static"));
+  return !d.four_over_six && name != "quartet2_4over6" &&
+         (!name.starts_with("fouroversix") || name.starts_with("fouroversix_static"));
 }
 
 bool has_its_own_scale_rounding(const Dialect& d) {

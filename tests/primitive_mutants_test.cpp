@@ -215,7 +215,8 @@ bool is_equivalent(const Dialect& dialect, Wrong wrong) {
     case Wrong::divides_by_reciprocal:  // 1 / x is all that they divide
       return one_of(&vllm::info, &trtllm::info, &flashinfer::info, &flashinfer_exact::info,
                     &flashinfer_4over6::info, &vllm_emulation::info, &auto_round::info, &mxfp4_floor::info,
-                    &mxfp4_ceil::info, &mxfp4_nearest::info, &mxfp8_floor::info, &mxfp8_ceil::info);
+                    &mxfp4_ceil::info, &mxfp4_nearest::info, &mxfp4_unbiased::info, &mxfp8_floor::info,
+                    &mxfp8_ceil::info);
     case Wrong::exact_rcp: return one_of(&cutlass_epilogue::info);  // proven below
     case Wrong::minimum_takes_nan:  // their amaxes drop NaN, and no 0 meets an infinity
       return one_of(&te::info, &te_fast_math::info, &te_4over6::info, &te_scale_up::info, &paper::info,

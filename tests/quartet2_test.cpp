@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <random>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include <nvfp4/nvfp4.hpp>
@@ -210,61 +212,71 @@ TEST_CASE("quartet2: recipes that it cannot lower") {
           "quartet2's option corr_group: expected one of 16, d, 256, found '32'");
 }
 
-/// The authors' kernel as it reads, in scalars: per eight columns a thread, two of which share a block by a shuffle.
-TEST_CASE("quartet2: the forward quantizers are the authors' kernel written out") {
-  const auto e4m3 = [](float t) {
-    std::uint32_t code;
-    reference_kernels().encode({&t, 1}, {.format = Format::ue4m3}, {&code, 1});
-    float value;
-    reference_kernels().decode({&code, 1}, Format::ue4m3, {&value, 1});
-    return std::pair{code, value};
-  };
-  const auto e2m1 = [](float y) {
-    std::uint32_t code;
-    reference_kernels().encode({&y, 1}, {}, {&code, 1});
-    float value;
-    reference_kernels().decode({&code, 1}, Format::e2m1, {&value, 1});
-    return std::pair{code, value};
-  };
-  const Matrix x = fp32(converted(random_matrix(64, 64, 4).view(), Dtype::bf16, cpu_kernels()).view());
-  const float amax = cpu_kernels().amax(x.view(), dialects::quartet2::info);
-  int fours = 0;
-  for (const bool chooses : {false, true}) {
-    const Dialect& dialect = chooses ? dialects::quartet2_4over6::info : dialects::quartet2::info;
-    const BlockScaledTensor t = reference_kernels().quantize(x.view(), default_spec(dialect), {});
-    const float scale = amax * (chooses ? 1.f / 256.f : 1.f / 448.f) * (1.f / 6.f);
-    CHECK(t.global[0] == scale);
-    for (std::size_t b = 0; b < t.scales.size(); ++b) {
-      const float* v = x.f32() + 16 * b;
-      float most = 0, best = INFINITY;
-      for (int j = 0; j < 16; ++j) most = std::max(most, std::fabs(v[j]));
-      std::uint32_t scale_code = 0;
-      std::vector<std::uint32_t> codes;
-      for (const float one_over : {1.f / 6.f, 1.f / 4.f}) {
-        if (one_over == 0.25f && !chooses) continue;
-        const auto [code, value] = e4m3(most * one_over * rcp_approx_ftz(scale));
-        const float factor = rcp_approx_ftz((value == 0 ? 1 : value) * scale), descale = value * scale;
-        std::vector<std::uint32_t> these;
-        float threads[2];
-        for (int h = 0; h < 2; ++h) {
-          float even = 0, odd = 0;
-          for (int j = 0; j < 8; ++j) {
-            const float number = v[8 * h + j];
-            const auto [element, q] = e2m1(number * factor);
-            const float d = std::fma(q, -descale, number);
-            (j % 2 ? odd : even) = std::fma(d, d, j % 2 ? odd : even);
-            these.push_back(element);
-          }
-          threads[h] = even + odd;
-        }
-        if (threads[0] + threads[1] < best) {
-          fours += one_over == 0.25f;
-          best = threads[0] + threads[1], scale_code = code, codes = these;
-        }
+namespace {
+
+struct Rounded {
+  std::uint32_t code;
+  float value;
+};
+Rounded rounded(float x, Format format) {
+  Rounded r{};
+  reference_kernels().encode({&x, 1}, {.format = format}, {&r.code, 1});
+  reference_kernels().decode({&r.code, 1}, format, {&r.value, 1});
+  return r;
+}
+
+/// One candidate of the authors' four_six_fp4_kernel as it reads, in scalars: two threads of eight columns each share a block
+/// by a shuffle.
+struct Candidate {
+  std::uint32_t scale;
+  std::vector<std::uint32_t> codes{};
+  float error = 0;
+
+  Candidate(const float* x, float most, float one_over, float tensor_scale) {
+    const Rounded s = rounded(most * one_over * rcp_approx_ftz(tensor_scale), Format::ue4m3);
+    const float factor = rcp_approx_ftz((s.value == 0 ? 1 : s.value) * tensor_scale),
+                descale = s.value * tensor_scale;
+    scale = s.code;
+    for (int thread = 0; thread < 2; ++thread) {
+      float sum[2] = {0, 0};
+      for (int j = 8 * thread; j < 8 * thread + 8; ++j) {
+        const Rounded q = rounded(x[j] * factor, Format::e2m1);
+        const float d = std::fma(q.value, -descale, x[j]);
+        sum[j % 2] = std::fma(d, d, sum[j % 2]);
+        codes.push_back(q.code);
       }
-      CHECK(t.scales[b] == scale_code);
-      for (std::size_t j = 0; j < 16; ++j) CHECK((t.codes[8 * b + j / 2] >> (j % 2 * 4) & 15u) == codes[j]);
+      error += sum[0] + sum[1];
     }
   }
-  CHECK(fours > 64);
+};
+
+/// Of how many blocks 4 was chosen.
+int check_forward(const Matrix& x, const Dialect& dialect, bool chooses) {
+  const BlockScaledTensor t = reference_kernels().quantize(x.view(), default_spec(dialect), {});
+  const float amax = cpu_kernels().amax(x.view(), dialect),
+              scale = amax * (chooses ? 1.f / 256.f : 1.f / 448.f) * (1.f / 6.f);
+  int fours = 0;
+  CHECK(t.global[0] == scale);
+  for (std::size_t b = 0; b < t.scales.size(); ++b) {
+    const float* v = x.f32() + 16 * b;
+    float most = 0;
+    for (int j = 0; j < 16; ++j) most = std::max(most, std::fabs(v[j]));
+    const Candidate six(v, most, 1.f / 6.f, scale), four(v, most, 1.f / 4.f, scale);
+    const bool takes_four = chooses && four.error < six.error;
+    const Candidate& chosen = takes_four ? four : six;
+    fours += takes_four;
+    CHECK(t.scales[b] == chosen.scale);
+    for (std::size_t j = 0; j < 16; ++j)
+      CHECK((t.codes[8 * b + j / 2] >> (j % 2 * 4) & 15u) == chosen.codes[j]);
+  }
+  return fours;
+}
+
+}  // namespace
+
+TEST_CASE("quartet2: the forward quantizers are the authors' kernel written out") {
+  using dialects::quartet2, dialects::quartet2_4over6;
+  const Matrix x = fp32(converted(random_matrix(64, 64, 4).view(), Dtype::bf16, cpu_kernels()).view());
+  check_forward(x, quartet2::info, false);
+  CHECK(check_forward(x, quartet2_4over6::info, true) > 64);
 }

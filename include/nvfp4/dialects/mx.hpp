@@ -111,6 +111,7 @@ struct mxfp4_unbiased : mxfp4_floor {
     return element * scale * global;
   }
 };
+
 struct mxfp8_floor : mx<Format::e4m3, Rounding::toward_zero> {
   static constexpr Dialect info = record("mxfp8_floor");
 };
