@@ -270,6 +270,7 @@ TEST_CASE("gemm: with scales of 128 columns, layers and threads agree, and other
   CHECK_THROWS_AS(gemm(a, b, acc, {.scaling = {.rows = {1}, .cols = {1}, .part = 128}}, cpu_kernels()),
                   std::invalid_argument);
   CHECK_THROWS_AS(bound_rows(a, acc), std::invalid_argument);
+  CHECK_THROWS_AS(product_bound({}, 1, spec(), 1, 400, acc), std::invalid_argument);
   QuantizeSpec whole = spec();
   whole.tensor_scale = TensorScale::tensor;
   CHECK_THROWS_WITH_AS(validate(whole),
