@@ -132,6 +132,14 @@ void require_finite(double x, const char* what) {
                                 " that is not");
 }
 
+/// Else sums of parts of K are rounded, which no bound here knows.
+void require_one_scale_a_row(const Dialect& d) {
+  if (d.outer_cols)
+    throw std::invalid_argument(
+        "bounds are of products with a scale for the tensor or each row: " + std::string(d.name) +
+        " has one for each " + std::to_string(d.outer_cols) + " columns");
+}
+
 /// What quantization may have changed under each scale byte, over the tensor scale of this row.
 std::vector<double> errors_of_scales(const BlockScaledTensor& t, std::int64_t row,
                                      std::span<const float> scales) {
@@ -163,10 +171,7 @@ double tensor_scale(const BlockScaledTensor& t, std::int64_t row, std::int64_t c
 std::vector<BoundRow> bound_rows(const BlockScaledTensor& t, const Accumulation& acc) {
   const cpu::FloatEnvironment fenced;
   const Dialect& d = *t.spec.dialect;
-  if (d.outer_cols)
-    throw std::invalid_argument(
-        "bounds are of products with a scale for the tensor or each row: " + std::string(d.name) +
-        " has one for each " + std::to_string(d.outer_cols) + " columns");
+  require_one_scale_a_row(d);
   const std::vector<float> elements = values_of(d.element), scales = values_of(d.scale);
   const cpu::CodeRows codes = cpu::code_rows(t);
   cpu::CodeRow code(codes, t.cols);
@@ -214,6 +219,7 @@ ProductBound product_bound(const QuantizeSpec& a, float a_amax, const QuantizeSp
                            std::int64_t k, const Accumulation& acc) {
   const cpu::FloatEnvironment fenced;
   const Dialect& d = *a.dialect;
+  for (const QuantizeSpec* spec : {&a, &b}) require_one_scale_a_row(*spec->dialect);
   validate(acc, d.element, b.dialect->element, d.scale, a.block.cols);
   const TensorBound ta = tensor_bound(a, a_amax), tb = tensor_bound(b, b_amax);
   const double n = static_cast<double>(k), ea = ta.element.worst, eb = tb.element.worst;

@@ -270,6 +270,7 @@ TEST_CASE("gemm: with scales of 128 columns, layers and threads agree, and other
   CHECK_THROWS_AS(gemm(a, b, acc, {.scaling = {.rows = {1}, .cols = {1}, .part = 128}}, cpu_kernels()),
                   std::invalid_argument);
   CHECK_THROWS_AS(bound_rows(a, acc), std::invalid_argument);
+  CHECK_THROWS_AS(product_bound({}, 1, spec(), 1, 400, acc), std::invalid_argument);
   QuantizeSpec whole = spec();
   whole.tensor_scale = TensorScale::tensor;
   CHECK_THROWS_WITH_AS(validate(whole),
@@ -299,8 +300,8 @@ TEST_CASE("cli: tetrajet_v2 files have a scale for each 128 columns, and every c
   CHECK(io::load_matrix(folder / "y.npy").bytes == y.bytes);
   CHECK(run({"diff", q, q}).exit_code == 0);
   CHECK(run({"inspect", q}).exit_code == 0);
-  CHECK(program::json({"identify", "--input", folder / "x.npy", "--packed", q, "--scales",
-                       q})["matches"][0]["dialect"] == "tetrajet_v2");
+  CHECK(program::json({"identify", "--input", folder / "x.npy", "--packed", q})["matches"][0]["dialect"] ==
+        "tetrajet_v2");
   REQUIRE(run({"golden", "make", "-o", folder / "g.npz", "--dialect", "tetrajet_v2", "--kind", "quantize"})
               .exit_code == 0);
   CHECK(run({"golden", "check", folder / "g.npz"}).exit_code == 0);
