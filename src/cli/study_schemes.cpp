@@ -41,7 +41,7 @@ struct Column {
 
 constexpr Column columns[] = {
     {"error", "error", &ProductCost::error},
-    {"error_of_mean", "of the mean", &ProductCost::error_of_mean},
+    {"error_of_mean", "of mean", &ProductCost::error_of_mean},
     {"largest_error", "largest", &ProductCost::largest_error},
     {"bits_a", "bits a", &ProductCost::bits_a},
     {"bits_b", "bits b", &ProductCost::bits_b},
