@@ -23,19 +23,19 @@
 ///
 /// What the paper leaves open, and what is done here. Two blocks, [X~ | R_I] [W~ | S_I]^T, as the paper has been read, do not
 /// leave that error; the three above do. Not given are the share of hot channels (options `channels`, rounded up to a
-/// `multiple`), how often they are found anew (`period`, in steps: state.hpp), and which products are patched: whichever has the
-/// scheme. Without hot channels a product is scheme plain.
+/// `multiple`), how often they are found anew (`period`, in steps: state.hpp), and which products are patched: whichever has
+/// the scheme. Without hot channels a product is scheme plain.
 ///
-/// A column of codes has its own block's scale, so hot columns of several blocks cannot share one as they are. Here a block that
-/// has a hot channel is appended whole, codes and scales copied, and meets residuals that are zero in its cold channels: X~_I and
-/// W~_I are what they are in X~ and W~, and whatever I is, no code of the base product changes, so that W in 16x16 blocks is the
-/// same in fprop and dgrad. The price is a K that grows by 32 for each block with a hot channel: the paper's 2 k where hot channels
-/// fill their blocks. (Channels put in another order first, the hot ones last, as ARCQuant has it, would always take 2 k, and
-/// change the blocks of X and W with I.)
+/// A column of codes has its own block's scale, so hot columns of several blocks cannot share one as they are. Here a block
+/// that has a hot channel is appended whole, codes and scales copied, and meets residuals that are zero in its cold channels:
+/// X~_I and W~_I are what they are in X~ and W~, and whatever I is, no code of the base product changes, so that W in 16x16
+/// blocks is the same in fprop and dgrad. The price is a K that grows by 32 for each block with a hot channel: the paper's 2k
+/// where hot channels fill their blocks. (Channels put in another order first, the hot ones last, as ARCQuant has it, would
+/// always take 2k, and change the blocks of X and W with I.)
 ///
-/// R and S are of what was quantized, after the transform where there is one, and in FP32. Quantized themselves, they have their
-/// operand's block shape, rounding (by random bits of their own) and tensor scale. A sum of s_j is binary64, the first row first;
-/// a NaN adds nothing.
+/// R and S are of what was quantized, after the transform where there is one, and in FP32. Quantized themselves, they have
+/// their operand's block shape, rounding (by random bits of their own) and tensor scale. A sum of s_j is binary64, the first
+/// row first; a NaN adds nothing.
 namespace nvfp4::scheme {
 namespace {
 
