@@ -74,8 +74,8 @@ Matrix accumulate_parts(const BlockScaledTensor& a, const BlockScaledTensor& b, 
   do {
     const std::int64_t last = std::min(first + s.part, a.cols), p = first / s.part, some = last > first;
     const OutputScaling scaling{s.alpha, false, part(s.rows, a.rows, p, some), part(s.cols, b.rows, p, some)};
-    Matrix y = kernels.scale_output(kernels.multiply(columns(a, first, last), columns(b, first, last), acc, {}),
-                                    scaling);
+    Matrix y = kernels.scale_output(
+        kernels.multiply(columns(a, first, last), columns(b, first, last), acc, {}), scaling);
     sum = first ? kernels.add_output(std::move(sum), 1, y.view()) : std::move(y);
     first = last;
   } while (first < a.cols);

@@ -214,6 +214,7 @@ TEST_CASE("stochastic: every layer as the reference in every dialect that has it
             const BlockScaledTensor expected = reference_kernels().quantize(c.input.view(), spec, {});
             for (const Kernels* kernels : cpu_tables())
               CHECK(compare(expected, kernels->quantize(c.input.view(), spec, {})).equal());
+            if (dialect->per_row || dialect->block_cols != 16) continue;
             spec.block = {16, 16};
             CHECK(compare(reference_kernels().quantize(c.input.view(), spec, {}),
                           cpu_kernels().quantize(c.input.view(), spec, {}))

@@ -1,6 +1,7 @@
 #include "recipe_table.hpp"
 
 #include <nvfp4/io/recipe.hpp>
+#include <nvfp4/quantize.hpp>
 #include <nvfp4/recipe.hpp>
 
 namespace nvfp4::cli {
@@ -13,10 +14,15 @@ std::string upper(std::string_view text) {
   return out;
 }
 
+std::string scales_of(const OperandRecipe& o) {
+  if (o.tensor_scale != TensorScale::row) return "";
+  const int columns = find_dialect(o.dialect)->outer_cols;
+  return columns ? ", a scale for " + std::to_string(columns) + " columns" : ", a scale a row";
+}
+
 std::string text_of(const OperandRecipe& o, Dtype dense) {
   if (o.dialect.empty()) return upper(name(dense));
-  std::string text = o.dialect + " " + block_name(o.block) + (o.stochastic ? " SR" : " RNE");
-  if (o.tensor_scale == TensorScale::row) text += ", a scale a row";
+  std::string text = o.dialect + " " + block_name(o.block) + (o.stochastic ? " SR" : " RNE") + scales_of(o);
   if (o.rht) text += ", RHT " + std::to_string(o.rht) + " signs " + std::string(name(o.signs));
   if (o.source == Source::forward) text += ", of fprop's codes";
   const FourOverSix& f = o.four_over_six;
