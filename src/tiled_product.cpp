@@ -26,8 +26,8 @@ bool has_normal_scales(const BlockScaledTensor& t) {
          });
 }
 
-/// Bands of so many rows of a stay in L2 cache, and so many columns of b are one thread's.
-constexpr std::int64_t band_tiles = 16, band_columns = 512;
+/// A thread's share: bands of so many tiles of a pass by so many columns of b, which stay in L2 cache.
+constexpr std::int64_t band_tiles = 16, stripe_columns = 512;
 
 class Product {
  public:
@@ -44,7 +44,7 @@ class Product {
   }
 
   Matrix run() && {
-    const std::int64_t columns = band_columns / tiles_.cols;
+    const std::int64_t columns = stripe_columns / tiles_.cols;
     const std::int64_t bands = (a_.tiles + band_tiles - 1) / band_tiles,
                        stripes = (b_.tiles + columns - 1) / columns;
 #pragma omp parallel num_threads(threads())
@@ -77,7 +77,8 @@ class Product {
           loses_nothing(a_.whole[static_cast<std::size_t>(i + n)], b_.whole[static_cast<std::size_t>(j)]);
     for (std::int64_t part = 0; part < a_.parts; ++part)
       for (std::int64_t n = 0; n < count; ++n) {
-        if (part == a_.parts - 1) prefetch(i + n, j);
+        if (part == a_.parts - 1) prefetch_output(i + n, j);
+        prefetch_columns(j, part, n);
         step(i + n, j, part, tiles[static_cast<std::size_t>(n)]);
       }
     for (std::int64_t n = 0; n < count; ++n) store(i + n, j, tiles[static_cast<std::size_t>(n)].c);
@@ -114,7 +115,18 @@ class Product {
            exact_way(a_.worst_part(), b_.worst_part()) == tiles_.full;
   }
 
-  void prefetch(std::int64_t i, std::int64_t j) const {
+  /// The n-th share of what comes after this part of b.
+  void prefetch_columns(std::int64_t j, std::int64_t part, std::int64_t n) const {
+    const bool last = part == b_.parts - 1;
+    if (last && j == b_.tiles - 1) return;
+    const isa::BlockOperand next = last ? b_.at(j + 1, 0) : b_.at(j, (part + 1) * part_steps);
+    constexpr std::int64_t line = 64, shares = part_steps * isa::step_k / band_tiles;
+    for (std::int64_t at = 0; at < tiles_.cols * shares; at += line)
+      __builtin_prefetch(next.values + n * tiles_.cols * shares + at);
+    __builtin_prefetch(next.weights + n * tiles_.cols * shares / isa::group_size);
+  }
+
+  void prefetch_output(std::int64_t i, std::int64_t j) const {
     const std::int64_t last = std::min(a_.rows, (i + 1) * block_tile_rows);
     for (std::int64_t row = i * block_tile_rows; row < last; ++row) {
       const float* to = out_.f32() + row * b_.rows + j * tiles_.cols;
