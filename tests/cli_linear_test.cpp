@@ -65,7 +65,7 @@ struct Dump {
 
 }  // namespace
 
-TEST_CASE("cli linear: y, dx and dw of every recipe are the reference's") {
+TEST_CASE("cli linear: all outputs of every recipe are the reference's" * doctest::test_suite("sweep")) {
   const Layer layer;
   for (const Recipe& recipe : recipes()) {
     CAPTURE(recipe.name);

@@ -152,9 +152,8 @@ TEST_CASE(
 
 /// X and W are +-1, which every quantizer here has exactly, so that all error is that of dY's rounding. Unbiased, the mean of
 /// n draws errs by 1 / sqrt(n) of one; te clips block maxima under a scale that was rounded down, te_scale_up does not.
-TEST_CASE(
-    "cli study schemes: over draws unbiased rounding averages out, and what clips or rounds to nearest does "
-    "not") {
+TEST_CASE("cli study schemes: over draws unbiased rounding averages out and clipping does not" *
+          doctest::test_suite("sweep")) {
   const scratch::Folder folder;
   LayerInputs in = make_layer_inputs("gaussian", 128, 32, 128, 0);
   for (Matrix* m : {&in.x, &in.w})
