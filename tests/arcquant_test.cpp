@@ -8,6 +8,7 @@
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/gaussian.hpp"
 #include "tests/layer.hpp"
 
 using namespace nvfp4;
@@ -17,17 +18,13 @@ using layer::Layer;
 namespace {
 
 /// Channels whose largest element is the given one; every seventh channel's where there are outliers.
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed, float outlier = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i)
-    x.f32()[i] = normal(random) * (i % cols % 7 == 3 ? outlier : 1.f);
-  return x;
+Matrix with_hot_columns(std::int64_t rows, std::int64_t cols, unsigned seed, float outlier = 1) {
+  return gaussian::matrix(rows, cols, seed, {7, 3, outlier});
 }
 
 Layer made(std::int64_t tokens, std::int64_t in, std::int64_t out, float outlier = 40) {
-  return {gaussian(tokens, in, 1, outlier), gaussian(out, in, 2), gaussian(tokens, out, 3)};
+  return {with_hot_columns(tokens, in, 1, outlier), with_hot_columns(out, in, 2),
+          with_hot_columns(tokens, out, 3)};
 }
 
 Recipe arcquant(const Options& options = {}) {
@@ -48,7 +45,7 @@ Matrix elements(const Operand& o) { return block_scaled_values(*o.quantized, Dty
 /// X whose channel j has the maximum maxima[j], in one token.
 Layer with_maxima(const std::vector<float>& maxima) {
   const auto m = static_cast<std::int64_t>(maxima.size());
-  Layer in{Matrix(16, m), gaussian(16, m, 2), gaussian(16, 16, 3)};
+  Layer in{Matrix(16, m), with_hot_columns(16, m, 2), with_hot_columns(16, 16, 3)};
   for (std::int64_t j = 0; j < m; ++j)
     in.x.f32()[j % 16 * m + j] = (j % 2 ? -1.f : 1.f) * maxima[static_cast<std::size_t>(j)];
   return in;
@@ -72,7 +69,7 @@ Stages stages(Matrix x) {
   r.dgrad = r.wgrad = find_recipe("bf16")->dgrad;
   r.dgrad.accumulate = r.wgrad.accumulate = "fp32_in_order";
   const std::int64_t rows = x.rows;
-  const Layer in{std::move(x), gaussian(1, 16, 2), Matrix(rows, 1)};
+  const Layer in{std::move(x), with_hot_columns(1, 16, 2), Matrix(rows, 1)};
   const Term term = in.run(r).fprop.terms[0];
   const Matrix both = elements(term.a);
   Stages s{term.a.transformed, Matrix(rows, 16), Matrix(rows, 16)};
@@ -265,7 +262,7 @@ TEST_CASE("arcquant: with outlier channels its error is less than nvfp4_plain's"
 /// Mode code: elements above an eighth of their token's largest, with their signs, a token on average, in 64s.
 TEST_CASE("arcquant: by the authors' code, S counts elements") {
   const auto count = [](float outlier, std::int64_t tokens_with) {
-    Layer in{Matrix(16, 256), gaussian(16, 256, 2), gaussian(16, 16, 3)};
+    Layer in{Matrix(16, 256), with_hot_columns(16, 256, 2), with_hot_columns(16, 16, 3)};
     std::fill_n(in.x.f32(), 16 * 256, 1.f);
     for (std::int64_t i = 0; i < tokens_with; ++i)
       for (std::int64_t n = 0; n < 65; ++n) in.x.f32()[i * 256 + n] = outlier;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <set>
 #include <stdexcept>
 #include <vector>
@@ -10,12 +9,14 @@
 #include <nvfp4/nvfp4.hpp>
 
 #include "tests/exactly.hpp"
+#include "tests/gaussian.hpp"
 #include "tests/layer.hpp"
 
 using namespace nvfp4;
 using exact_integers::cpp_int;
 using exact_integers::exactly;
 using layer::Layer;
+using layer::squared_error;
 
 /// The Hot-Channel Patch.
 namespace {
@@ -23,17 +24,13 @@ namespace {
 using Channels = std::vector<std::int64_t>;
 
 /// Every eleventh channel is `hot` times as large.
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed, float hot = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i)
-    x.f32()[i] = normal(random) * (i % cols % 11 == 4 ? hot : 1.f);
-  return x;
+Matrix with_hot_columns(std::int64_t rows, std::int64_t cols, unsigned seed, float hot = 1) {
+  return gaussian::matrix(rows, cols, seed, {11, 4, hot});
 }
 
 Layer made(std::int64_t tokens, std::int64_t in, std::int64_t out, float hot = 30) {
-  return {gaussian(tokens, in, 1, hot), gaussian(out, in, 2), gaussian(tokens, out, 3, hot)};
+  return {with_hot_columns(tokens, in, 1, hot), with_hot_columns(out, in, 2),
+          with_hot_columns(tokens, out, 3, hot)};
 }
 
 /// Of tensor scales 1, so that what codes decode to and, in BF16, residuals are exact.
@@ -148,13 +145,6 @@ BlockScaledTensor blocks(const BlockScaledTensor& q, const std::vector<std::int6
 
 bool same(const BlockScaledTensor& a, const BlockScaledTensor& b) {
   return a.codes == b.codes && a.scales == b.scales && a.global == b.global && a.rows == b.rows;
-}
-
-double squared_error(const Matrix& out, const Matrix& exact) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < out.rows * out.cols; ++i)
-    sum += std::pow(double{out.f32()[i]} - double{exact.f32()[i]}, 2);
-  return sum;
 }
 
 }  // namespace

@@ -2,11 +2,11 @@
 
 #include <bit>
 #include <filesystem>
-#include <random>
 
 #include <nvfp4/io.hpp>
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/gaussian.hpp"
 #include "tests/program.hpp"
 
 /// `nvfp4 gemm`, as scripts call it.
@@ -22,22 +22,14 @@ using Json = nlohmann::json;
 
 namespace {
 
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i) x.f32()[i] = normal(random);
-  return x;
-}
-
 /// a.npz (5 x 200) and b.npz (7 x 200), made by `nvfp4 quantize` with these options, and c.npy, bias.npy.
 struct Pair {
   scratch::Folder folder;
-  Matrix c = gaussian(5, 7, 3), bias = gaussian(1, 7, 4);
+  Matrix c = gaussian::matrix(5, 7, 3), bias = gaussian::matrix(1, 7, 4);
 
   explicit Pair(const Arguments& a_options = {}, const Arguments& b_options = {}) {
-    make("a", gaussian(5, 200, 1), a_options);
-    make("b", gaussian(7, 200, 2), b_options);
+    make("a", gaussian::matrix(5, 200, 1), a_options);
+    make("b", gaussian::matrix(7, 200, 2), b_options);
     io::write_matrix(folder / "c.npy", c.view(), io::Overwrite::no);
     io::write_matrix(folder / "bias.npy", bias.view(), io::Overwrite::no);
   }
@@ -191,8 +183,8 @@ TEST_CASE("cli gemm: refusals name the files and leave what was there") {
   const auto product = [&](const std::string& other) {
     return refusal({"gemm", a, pair.folder / other, "-o", pair.folder / "d.npy"});
   };
-  pair.make("short", gaussian(7, 96, 5), {});
-  pair.make("mx", gaussian(7, 200, 5), {"--dialect", "mxfp4_ceil"});
+  pair.make("short", gaussian::matrix(7, 96, 5), {});
+  pair.make("mx", gaussian::matrix(7, 200, 5), {"--dialect", "mxfp4_ceil"});
   CHECK(has(product("short.npz"), a + ", " + pair.folder / "short.npz: a product contracts"));
   CHECK(has(product("mx.npz"), pair.folder / "mx.npz: the operands of a product"));
   CHECK(has(product("b.npy"), "b.npy"));

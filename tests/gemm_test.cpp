@@ -10,6 +10,7 @@
 #include <nvfp4/nvfp4.hpp>
 
 #include "tests/cpu_tables.hpp"
+#include "tests/gaussian.hpp"
 
 using namespace nvfp4;
 
@@ -48,19 +49,10 @@ BlockScaledTensor quantized(const Matrix& x, const Dialect& dialect = dialects::
 
 const Accumulation& named(std::string_view name) { return *find_accumulation(name); }
 
-/// Numbers of a few binades around 1.
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i) x.f32()[i] = normal(random);
-  return x;
-}
-
 /// Bias and C beside a product of a and b, of numbers as large as it, with a NaN, infinities and zeros of both signs.
 GemmSpec full_spec(const BlockScaledTensor& a, const BlockScaledTensor& b, unsigned seed) {
-  GemmSpec spec{.scaling = output_scaling(a, b), .c = gaussian(a.rows, b.rows, seed), .beta = -0.3f};
-  const Matrix bias = gaussian(1, b.rows, seed + 1);
+  GemmSpec spec{.scaling = output_scaling(a, b), .c = gaussian::matrix(a.rows, b.rows, seed), .beta = -0.3f};
+  const Matrix bias = gaussian::matrix(1, b.rows, seed + 1);
   spec.bias.assign(bias.f32(), bias.f32() + b.rows);
   const float odd[] = {NAN, INFINITY, -INFINITY, -0.f, 0x1p-149f, 3e38f};
   for (std::size_t i = 0; i < std::size(odd); ++i) spec.c.f32()[i * 3] = odd[i];

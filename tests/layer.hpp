@@ -1,10 +1,13 @@
 #pragma once
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include <nvfp4/linear.hpp>
 #include <nvfp4/nvfp4.hpp>
 
 #include "tests/cpu_tables.hpp"
+#include "tests/gaussian.hpp"
 
 /// One linear layer, and what two runs of it have in common.
 namespace layer {
@@ -18,6 +21,18 @@ struct Layer {
     return linear(recipe, x.view(), w.view(), dy.view(), seed, kernels);
   }
 };
+
+inline Layer gaussian_layer(std::int64_t tokens, std::int64_t in, std::int64_t out) {
+  return {gaussian::matrix(tokens, in, 1), gaussian::matrix(out, in, 2), gaussian::matrix(tokens, out, 3)};
+}
+
+/// In the Frobenius norm.
+inline double squared_error(const Matrix& out, const Matrix& exact) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < out.rows * out.cols; ++i)
+    sum += std::pow(double{out.f32()[i]} - double{exact.f32()[i]}, 2);
+  return sum;
+}
 
 inline bool equal(const Operand& a, const Operand& b) {
   if (a.quantized.has_value() != b.quantized.has_value()) return false;

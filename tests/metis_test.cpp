@@ -2,13 +2,13 @@
 
 #include <cmath>
 #include <functional>
-#include <random>
 #include <stdexcept>
 #include <vector>
 
 #include <nvfp4/nvfp4.hpp>
 
 #include "src/schemes/low_rank.hpp"
+#include "tests/gaussian.hpp"
 #include "tests/layer.hpp"
 
 using namespace nvfp4;
@@ -18,14 +18,6 @@ using scheme::LowRank;
 
 /// Scheme metis, and the decomposition under it.
 namespace {
-
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i) x.f32()[i] = normal(random);
-  return x;
-}
 
 double sign(std::int64_t i, std::int64_t k) {
   return __builtin_popcountll(static_cast<unsigned>(i & k)) % 2 ? -1 : 1;
@@ -102,14 +94,14 @@ TEST_CASE("low_rank: beyond the rank of a matrix there are zeros, and of a small
   for (std::size_t n = 2; n < 6; ++n) CHECK(found.s[n] == 0);
   for (std::int64_t i = 2; i < 6; ++i) CHECK(dot(found.v, i, i) == 0);
   CHECK(squares(found.residual) < 1e-24);
-  CHECK(low_rank(gaussian(3, 40, 1), 60, 0, {}).s.size() == 3);
-  CHECK(low_rank(gaussian(40, 3, 1), 60, 0, {}).s.size() == 3);
+  CHECK(low_rank(gaussian::matrix(3, 40, 1), 60, 0, {}).s.size() == 3);
+  CHECK(low_rank(gaussian::matrix(40, 3, 1), 60, 0, {}).s.size() == 3);
   CHECK(squares(low_rank(Matrix(5, 7), 3, 2, {}).residual) == 0);
 }
 
 /// Q Q^T A is a projection: |A|^2 = |s|^2 + |residual|^2, and no rank does better than the largest singular values.
 TEST_CASE("low_rank: the residual is the rest of a projection, near the best there is") {
-  const Matrix noise = gaussian(64, 64, 3),
+  const Matrix noise = gaussian::matrix(64, 64, 3),
                a = added(of_singular_values({90, 60, 30, 20}, 64, 64), noise, 0.05f);
   const LowRank all = low_rank(a, 64, 0, {.seed = 4});
   CHECK(squares(all.residual) < 1e-9 * squares(a));
@@ -130,7 +122,7 @@ TEST_CASE("low_rank: the residual is the rest of a projection, near the best the
 
 TEST_CASE("metis: the parts are quantized apart, and their products are those of the equation") {
   const Kernels& k = cpu_kernels();
-  const Layer in{gaussian(40, 80, 1), gaussian(36, 80, 2), gaussian(40, 36, 3)};
+  const Layer in{gaussian::matrix(40, 80, 1), gaussian::matrix(36, 80, 2), gaussian::matrix(40, 36, 3)};
   const Recipe recipe = metis({{"rank", "5"}, {"iterations", "1"}});
   const LinearResult r = in.run(recipe);
   const auto bf16 = [&](const Matrix& m) {
@@ -164,17 +156,19 @@ TEST_CASE("metis: the parts are quantized apart, and their products are those of
 }
 
 TEST_CASE("metis: every layer and any number of threads, ragged") {
-  layer::check_every_layer({gaussian(37, 52, 1), gaussian(20, 52, 2), gaussian(37, 20, 3)},
-                           metis({{"rank", "7"}}));
-  layer::check_every_layer({gaussian(5, 20, 1), gaussian(12, 20, 2), gaussian(5, 12, 3)},
-                           *find_recipe("metis"));
+  layer::check_every_layer(
+      {gaussian::matrix(37, 52, 1), gaussian::matrix(20, 52, 2), gaussian::matrix(37, 20, 3)},
+      metis({{"rank", "7"}}));
+  layer::check_every_layer(
+      {gaussian::matrix(5, 20, 1), gaussian::matrix(12, 20, 2), gaussian::matrix(5, 12, 3)},
+      *find_recipe("metis"));
 }
 
 /// W = 1 leaves X as the product takes it. What U and V lose stays with the large singular vectors on one side; the error
 /// elsewhere is the residual's. Measured: 0.0015 of the squared error.
 TEST_CASE("metis: off the large singular vectors its error is less than without the split") {
-  Layer in{added(of_singular_values({400, 300, 200}, 64, 64), gaussian(64, 64, 4), 0.1f), Matrix(64, 64),
-           gaussian(64, 64, 3)};
+  Layer in{added(of_singular_values({400, 300, 200}, 64, 64), gaussian::matrix(64, 64, 4), 0.1f),
+           Matrix(64, 64), gaussian::matrix(64, 64, 3)};
   for (std::int64_t i = 0; i < 64; ++i) in.w.f32()[i * 65] = 1;
   const Matrix exact = in.run(*find_recipe("bf16")).fprop.out;
   const auto off =

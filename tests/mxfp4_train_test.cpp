@@ -2,14 +2,15 @@
 
 #include <bit>
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/gaussian.hpp"
 #include "tests/layer.hpp"
 
 using namespace nvfp4;
+using layer::gaussian_layer;
 using layer::Layer;
 
 /// Gradients in MXFP4: stochastic rounding that is never cut, after a transform with drawn signs.
@@ -54,18 +55,6 @@ double mean_of(double y, float prescale) {
   double sum = 0;
   for (const float v : rounded) sum += v;
   return sum / 256 / prescale;
-}
-
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i) x.f32()[i] = normal(random);
-  return x;
-}
-
-Layer gaussian_layer(std::int64_t tokens, std::int64_t in, std::int64_t out) {
-  return {gaussian(tokens, in, 1), gaussian(out, in, 2), gaussian(tokens, out, 3)};
 }
 
 /// ||mean over seeds - exact||^2 / ||exact||^2 of dX.

@@ -10,6 +10,7 @@
 #include <nvfp4/nvfp4.hpp>
 
 #include "tests/cpu_tables.hpp"
+#include "tests/gaussian.hpp"
 
 using namespace nvfp4;
 
@@ -48,14 +49,6 @@ Run run(Matrix w, const Move& move, const OsciReset& how = {}, const Kernels& k 
 
 Matrix decoded(const Matrix& w, const Kernels& k = cpu_kernels()) {
   return k.dequantize(k.quantize(w.view(), default_spec(dialects::tetrajet_v2::info), {}));
-}
-
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix w(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i) w.f32()[i] = normal(random);
-  return w;
 }
 
 /// A random walk of all weights but each block's largest, so small that codes change about edges alone.
@@ -105,7 +98,7 @@ TEST_CASE("osci_reset: the threshold is inclusive, and compares travelled ways")
 }
 
 TEST_CASE("osci_reset: what was reset is a fixed point, and a watch without motion resets nothing") {
-  const Matrix w = gaussian(6, 300, 1);
+  const Matrix w = gaussian::matrix(6, 300, 1);
   const Run made = run(w, walk(0.002f));
   CHECK(made.resets > 20);
   const Matrix d = decoded(made.w);
@@ -118,7 +111,7 @@ TEST_CASE("osci_reset: what was reset is a fixed point, and a watch without moti
 }
 
 TEST_CASE("osci_reset: the memory-efficient variant watches the tenth that is nearest to edges") {
-  const Matrix w = gaussian(2, 150, 3);
+  const Matrix w = gaussian::matrix(2, 150, 3);
   const OsciResetState state = osci_reset(w, 0, {.share = 10}, {}, cpu_kernels()).state;
   REQUIRE(state.elements.size() == 30);
   CHECK(std::ranges::is_sorted(state.elements));
@@ -166,7 +159,7 @@ TEST_CASE("osci_reset: it begins at its start, with a period, and only if the be
 }
 
 TEST_CASE("osci_reset: the same bytes by every instruction set and by the reference") {
-  const Matrix w = gaussian(3, 150, 5);
+  const Matrix w = gaussian::matrix(3, 150, 5);
   const OsciReset how{.track = 4, .threshold = 3, .share = 60};
   const Run expected = run(w, walk(0.01f), how, reference_kernels());
   CHECK(expected.resets > 0);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -11,25 +10,15 @@
 #include <nvfp4/nvfp4.hpp>
 #include <nvfp4/rcp_approx.hpp>
 
+#include "tests/gaussian.hpp"
 #include "tests/layer.hpp"
 
 using namespace nvfp4;
+using layer::gaussian_layer;
 using layer::Layer;
 
 /// Quartet II: MS-EDEN of both operands of both gradients.
 namespace {
-
-Matrix random_matrix(std::int64_t rows, std::int64_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i) x.f32()[i] = normal(random);
-  return x;
-}
-
-Layer gaussian_layer(std::int64_t tokens, std::int64_t in, std::int64_t out) {
-  return {random_matrix(tokens, in, 1), random_matrix(out, in, 2), random_matrix(tokens, out, 3)};
-}
 
 Recipe quartet2(int rht = 128, const std::string& group = "d") {
   Recipe r = *find_recipe("quartet2");
@@ -276,7 +265,7 @@ int check_forward(const Matrix& x, const Dialect& dialect, bool chooses) {
 
 TEST_CASE("quartet2: the forward quantizers are the authors' kernel written out") {
   using dialects::quartet2, dialects::quartet2_4over6;
-  const Matrix x = fp32(converted(random_matrix(64, 64, 4).view(), Dtype::bf16, cpu_kernels()).view());
+  const Matrix x = fp32(converted(gaussian::matrix(64, 64, 4).view(), Dtype::bf16, cpu_kernels()).view());
   check_forward(x, quartet2::info, false);
   CHECK(check_forward(x, quartet2_4over6::info, true) > 64);
 }

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <random>
 #include <stdexcept>
 #include <vector>
 
 #include <nvfp4/nvfp4.hpp>
 
+#include "tests/gaussian.hpp"
 #include "tests/layer.hpp"
 
 using namespace nvfp4;
@@ -17,17 +17,13 @@ using layer::Layer;
 /// Scheme tetrajet_v2: aligned quantizers, and outlier channels in MXFP8.
 namespace {
 
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed, float outlier = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix x(rows, cols);
-  for (std::int64_t i = 0; i < rows * cols; ++i)
-    x.f32()[i] = normal(random) * (i % cols % 10 == 3 ? outlier : 1.f);
-  return x;
+Matrix with_hot_columns(std::int64_t rows, std::int64_t cols, unsigned seed, float outlier = 1) {
+  return gaussian::matrix(rows, cols, seed, {10, 3, outlier});
 }
 
 Layer made(std::int64_t tokens, std::int64_t in, std::int64_t out, float outlier = 1) {
-  return {gaussian(tokens, in, 1, outlier), gaussian(out, in, 2), gaussian(tokens, out, 3)};
+  return {with_hot_columns(tokens, in, 1, outlier), with_hot_columns(out, in, 2),
+          with_hot_columns(tokens, out, 3)};
 }
 
 Recipe base() { return *find_recipe("tetrajet_v2"); }
@@ -119,7 +115,7 @@ TEST_CASE("tetrajet_v2: dW is unbiased on its diagonal, where one coin for both 
     std::fill_n(x.f32() + t * 16, features, t ? 0.5f : 4.f);
     x.f32()[t * 16 + features] = 6;
   }
-  const Layer in{x, gaussian(16, 16, 2), x};
+  const Layer in{x, with_hot_columns(16, 16, 2), x};
   Recipe r = base();
   r.wgrad.a.rht = r.wgrad.b.rht = 0;
   const auto excess = [&](const std::function<Matrix(std::uint64_t)>& dw) {
@@ -249,7 +245,7 @@ TEST_CASE("tetrajet_v2: with outlier channels, OutControl's errors are less") {
 }
 
 TEST_CASE("tetrajet_v2: it runs with a given state, which is one of all three products") {
-  const Layer in = made(24, 150, 20, 8), later{gaussian(24, 150, 9, 8), in.w, in.dy};
+  const Layer in = made(24, 150, 20, 8), later{with_hot_columns(24, 150, 9, 8), in.w, in.dy};
   const Recipe r = *find_recipe("tetrajet_v2_outcontrol");
   const LayerState state = in.run(r).state;
   CHECK(state.dgrad == state.fprop);

@@ -10,6 +10,7 @@
 #include "tests/layer.hpp"
 
 using namespace nvfp4;
+using layer::squared_error;
 
 /// Four Over Six, and any other dialect, inside a recipe.
 namespace {
@@ -28,13 +29,6 @@ std::string refusal(std::string_view recipe, std::string_view dialect, const Fou
     return e.what();
   }
   return "";
-}
-
-double squared_error(const Matrix& out, const Matrix& exact) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < out.rows * out.cols; ++i)
-    sum += std::pow(double{out.f32()[i]} - double{exact.f32()[i]}, 2);
-  return sum;
 }
 
 }  // namespace
