@@ -27,25 +27,46 @@ QuantizeSpec spec_of(const OperandRecipe& o, const RandomBits& bits) {
   return spec;
 }
 
+Producer producer_of(const OperandRecipe& o, const RandomBits& bits) {
+  return {.name = "", .spec = spec_of(o, bits), .rht = o.rht, .signs = o.signs, .seed = bits.seed};
+}
+
+/// Of a matrix that is padded to the transform's size.
+Matrix transformed(const Producer& producer, MatrixView whole, Along along, const Kernels& kernels) {
+  Matrix out = kernels.hadamard(whole, transform_of(producer, whole.dtype, along));
+  return along == Along::tokens ? transpose(out.view()) : out;
+}
+
 Operand operand(const OperandRecipe& o, MatrixView x, Along along, const RandomBits& bits,
                 const Kernels& kernels) {
   if (o.dialect.empty())
     return {.dense = along == Along::tokens ? transpose(x) : converted(x, x.dtype, kernels)};
-  const Producer producer{
-      .name = "", .spec = spec_of(o, bits), .rht = o.rht, .signs = o.signs, .seed = bits.seed};
+  const Producer producer = producer_of(o, bits);
   if (o.rht == 0) return {.quantized = quantize_operand(producer, x, along, kernels)};
   const Matrix whole = padded(x, along, o.rht);
-  Matrix transformed = kernels.hadamard(whole.view(), transform_of(producer, x.dtype, along));
   return {.quantized = quantize_operand(producer, whole.view(), along, kernels),
-          .transformed = along == Along::tokens ? transpose(transformed.view()) : std::move(transformed)};
+          .transformed = transformed(producer, whole.view(), along, kernels)};
+}
+
+/// Calls with the matrix that the operand is made from.
+template <class Make>
+auto from_source(const OperandRecipe& o, const Side& side, const Kernels& kernels, const Make& make) {
+  if (o.source == Source::input) return make(side.x);
+  const Matrix decoded = kernels.dequantize(*side.forward->quantized);
+  return make(decoded.view());
 }
 
 }  // namespace
 
+Matrix transformed(const OperandRecipe& o, const Side& side, const RandomBits& bits, const Kernels& kernels) {
+  return from_source(o, side, kernels, [&](MatrixView x) {
+    return transformed(producer_of(o, bits), padded(x, side.along, o.rht).view(), side.along, kernels);
+  });
+}
+
 Operand lowered(const OperandRecipe& o, const Side& side, const RandomBits& bits, const Kernels& kernels) {
-  if (o.source == Source::input) return operand(o, side.x, side.along, bits, kernels);
-  const Matrix decoded = kernels.dequantize(*side.forward->quantized);
-  return operand(o, decoded.view(), side.along, bits, kernels);
+  return from_source(o, side, kernels,
+                     [&](MatrixView x) { return operand(o, x, side.along, bits, kernels); });
 }
 
 /// A single-level dialect decodes so.

@@ -78,6 +78,12 @@ Recipe plain_recipe(std::string name);
 /// NVIDIA's, on which some schemes build.
 Recipe nvidia_recipe(std::string name);
 
+/// Throws std::invalid_argument, naming the scheme, unless both operands are E2M1 under E4M3 scales, with one scale a tensor.
+void require_nvfp4(const GemmRecipe&, std::string_view scheme);
+
+/// What lowered() quantizes of a side that is transformed: blocks lie along its rows.
+Matrix transformed(const OperandRecipe&, const Side&, const RandomBits&, const Kernels&);
+
 /// A side as its recipe says: quantized, after its transform; or dense.
 Operand lowered(const OperandRecipe&, const Side&, const RandomBits&, const Kernels&);
 

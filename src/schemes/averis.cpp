@@ -110,8 +110,8 @@ Factor mean_factor(const Product& p, int side, const OperandRecipe& o, Matrix me
 Factor token_sums(const OperandRecipe& o, const BlockScaledTensor& t, MatrixView x, const RandomBits& bits,
                   const Kernels& kernels) {
   Matrix weights = ones(x.rows, 1, x.dtype, kernels);
-  weights = o.rht ? lowered(o, {weights.view(), Along::tokens}, bits, kernels).transformed
-                  : transpose(weights.view());
+  weights =
+      o.rht ? transformed(o, {weights.view(), Along::tokens}, bits, kernels) : transpose(weights.view());
   const Matrix values = block_scaled_values(t, x.dtype, kernels);
   const Matrix sums = weighted_sums(weights.view(), values.view(), kernels);
   return factor(converted(sums.view(), x.dtype, kernels), output_scaling(t).alpha);
@@ -138,11 +138,7 @@ std::vector<Term> lower_wgrad(const Product& p, const Kernels& kernels) {
 }
 
 void validate(const GemmRecipe& g, Gemm gemm) {
-  for (const OperandRecipe* o : {&g.a, &g.b}) {
-    const Dialect* d = find_dialect(o->dialect);
-    if (!d || d->element != Format::e2m1 || d->scale != Format::ue4m3 || o->tensor_scale == TensorScale::row)
-      throw std::invalid_argument("averis takes E2M1 under E4M3 scales, and one scale a tensor");
-  }
+  require_nvfp4(g, "averis");
   if (gemm != Gemm::wgrad && g.a.rht)
     throw std::invalid_argument("averis transforms wgrad alone: its mean is not transformed");
   if (gemm == Gemm::wgrad && g.b.source == Source::forward)

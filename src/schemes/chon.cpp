@@ -182,13 +182,9 @@ std::vector<Term> lower(const Product& p, const Kernels& kernels) {
 }
 
 void validate(const GemmRecipe& g, Gemm) {
-  for (const OperandRecipe* o : {&g.a, &g.b}) {
-    const Dialect* d = find_dialect(o->dialect);
-    if (!d || d->element != Format::e2m1 || d->scale != Format::ue4m3 || o->tensor_scale == TensorScale::row)
-      throw std::invalid_argument("chon takes E2M1 under E4M3 scales, and one scale a tensor");
-    if (o->source == Source::forward)
-      throw std::invalid_argument("chon's residuals are of high precision: source input");
-  }
+  require_nvfp4(g, "chon");
+  if (g.a.source == Source::forward || g.b.source == Source::forward)
+    throw std::invalid_argument("chon's residuals are of high precision: source input");
 }
 
 std::vector<Recipe> recipes() {

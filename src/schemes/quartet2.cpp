@@ -31,10 +31,9 @@ constexpr Option options[] = {{"corr_group", "d", groups}};
 Operand eden(const Product& p, const OperandRecipe& o, const Side& side, const RandomBits& bits,
              const Kernels& kernels) {
   const std::string group(p.option("corr_group"));
-  Operand made = lowered(o, side, bits, kernels);
-  made.quantized = kernels.quantize_eden(
-      made.transformed.view(), {group == "d" ? o.rht : std::stoi(group), bits}, std::move(*made.quantized));
-  return made;
+  Matrix y = transformed(o, side, bits, kernels);
+  BlockScaledTensor q = kernels.quantize_eden(y.view(), {group == "d" ? o.rht : std::stoi(group), bits}, {});
+  return {.quantized = std::move(q), .transformed = std::move(y)};
 }
 
 std::vector<Term> lower(const Product& p, const Kernels& kernels) {

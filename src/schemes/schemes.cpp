@@ -54,6 +54,15 @@ void validate(const SchemeRecipe& r) {
   for (const Option& o : scheme->options) validate(r, o);
 }
 
+void require_nvfp4(const GemmRecipe& g, std::string_view scheme) {
+  for (const OperandRecipe* o : {&g.a, &g.b}) {
+    const Dialect* d = find_dialect(o->dialect);
+    if (!d || d->element != Format::e2m1 || d->scale != Format::ue4m3 || o->tensor_scale == TensorScale::row)
+      throw std::invalid_argument(std::string(scheme) +
+                                  " takes E2M1 under E4M3 scales, and one scale a tensor");
+  }
+}
+
 std::span<const std::int64_t> indices(const Product& p, std::string_view name, std::int64_t low,
                                       std::int64_t high) {
   const std::vector<std::int64_t>& kept = p.state.find(name)->second;
