@@ -110,7 +110,7 @@ struct quartet2_4over6 : quartet2 {
 /// What MS-EDEN (arXiv 2601.22813) rounds to nearest before it corrects the scales (Kernels::quantize_eden), kernel
 /// eden_fp4: a block's largest element is aimed at c = 6 / (17/16 * 0.93) = 6.07, so that some are cut at 6, and the
 /// largest scale at 256, which leaves room for corrections. A block whose scale rounds to zero has scale 1.
-struct quartet2_eden {
+struct quartet2_eden : quartet2 {
   static constexpr float aim = 6.f / static_cast<float>(17. / 16 * 0.93), largest_scale = 255.99f;
 
   static constexpr Dialect info = [] {
@@ -119,11 +119,6 @@ struct quartet2_eden {
     d.tensor_core_rht = true;
     return d;
   }();
-
-  template <class F>
-  struct Tensor {
-    F global;
-  };
 
   template <class F>
   static Tensor<F> tensor(F amax, const Setting&) {
@@ -143,16 +138,6 @@ struct quartet2_eden {
     const auto zero = scale.value == F(0);
     return {select(zero, Code(0x38), scale.code),
             block_encode(select(zero, F(1), scale.value), tensor.global)};
-  }
-
-  template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
-    return e2m1_satfinite(x * encode);
-  }
-
-  template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
-    return element * scale * global;
   }
 
   /// <y, y> and <y, q> of scaled elements y and what they are rounded to.
