@@ -13,6 +13,7 @@
 
 using namespace nvfp4;
 using layer::Layer;
+using layer::squared_error;
 
 /// Mean-residual splitting.
 namespace {
@@ -81,7 +82,7 @@ void set_option(Recipe& r, const std::string& name, const std::string& value) {
   for (GemmRecipe* g : {&r.fprop, &r.dgrad, &r.wgrad}) g->scheme.options[name] = value;
 }
 
-Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed, float mean_scale) {
+Matrix about_means(std::int64_t rows, std::int64_t cols, unsigned seed, float mean_scale) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   std::vector<float> mean(static_cast<std::size_t>(cols));
@@ -93,14 +94,8 @@ Matrix gaussian(std::int64_t rows, std::int64_t cols, unsigned seed, float mean_
 }
 
 Layer gaussian_layer(float mean_scale) {
-  return {gaussian(112, 96, 1, mean_scale), gaussian(64, 96, 2, 0), gaussian(112, 64, 3, mean_scale)};
-}
-
-double squared_error(const Matrix& out, const Matrix& exact) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < out.rows * out.cols; ++i)
-    sum += std::pow(double{out.f32()[i]} - double{exact.f32()[i]}, 2);
-  return sum;
+  return {about_means(112, 96, 1, mean_scale), about_means(64, 96, 2, 0),
+          about_means(112, 64, 3, mean_scale)};
 }
 
 struct Errors {
@@ -265,7 +260,7 @@ TEST_CASE(
 }
 
 TEST_CASE("averis: bytes are the reference's on every layer, for ragged shapes and any number of threads") {
-  const Layer ragged{gaussian(37, 20, 1, 3), gaussian(12, 20, 2, 0), gaussian(37, 12, 3, 3)};
+  const Layer ragged{about_means(37, 20, 1, 3), about_means(12, 20, 2, 0), about_means(37, 12, 3, 3)};
   for (const char* name : {"averis", "averis_fp4mean", "averis_rht"})
     layer::check_every_layer(ragged, *find_recipe(name));
 }
