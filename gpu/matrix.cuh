@@ -1,8 +1,9 @@
 #pragma once
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include <cstdint>
 
 #include <nvfp4/tensor.hpp>
+
+#include "number.cuh"
 
 namespace nvfp4::gpu {
 
@@ -11,11 +12,11 @@ struct Elements {
   const void* data;
   std::int64_t rows, cols, row_stride, col_stride;
   Dtype dtype;
-  __device__ float at(std::int64_t row, std::int64_t col) const {
+  NVFP4_HOST_DEVICE float at(std::int64_t row, std::int64_t col) const {
     const std::int64_t at = row * row_stride + col * col_stride;
     if (dtype == Dtype::fp32) return static_cast<const float*>(data)[at];
-    if (dtype == Dtype::bf16) return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[at]);
-    return __half2float(static_cast<const __half*>(data)[at]);
+    const std::uint32_t code = static_cast<const std::uint16_t*>(data)[at];
+    return dtype == Dtype::bf16 ? float_of(code << 16) : fp16_value(code).value;
   }
 };
 
