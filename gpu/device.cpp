@@ -1,0 +1,28 @@
+#include "device.hpp"
+
+#include <stdexcept>
+#include <string>
+
+#include "check.hpp"
+
+namespace nvfp4::gpu {
+
+int capability() {
+  int count = 0;
+  check(cudaGetDeviceCount(&count), "looking for a device");
+  if (count == 0) throw std::runtime_error("CUDA: no device");
+  int device = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "device");
+  return 10 * major + minor;
+}
+
+void require_device() {
+  static const int found = capability();
+  if (found < 80)
+    throw std::runtime_error("CUDA: the device has compute capability " + std::to_string(found / 10) + "." +
+                             std::to_string(found % 10) + ": expected 8.0 or more");
+}
+
+}  // namespace nvfp4::gpu
