@@ -9,8 +9,9 @@ namespace nvfp4::gpu {
 
 int capability() {
   int count = 0;
-  check(cudaGetDeviceCount(&count), "looking for a device");
-  if (count == 0) throw std::runtime_error("CUDA: no device");
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) throw std::runtime_error(std::string("no GPU: ") + cudaGetErrorString(status));
+  if (count == 0) throw std::runtime_error("no GPU");
   int device = 0, major = 0, minor = 0;
   check(cudaGetDevice(&device), "device");
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device");
@@ -21,7 +22,7 @@ int capability() {
 void require_device() {
   static const int found = capability();
   if (found < 80)
-    throw std::runtime_error("CUDA: the device has compute capability " + std::to_string(found / 10) + "." +
+    throw std::runtime_error("the GPU has compute capability " + std::to_string(found / 10) + "." +
                              std::to_string(found % 10) + ": expected 8.0 or more");
 }
 
