@@ -106,8 +106,9 @@ NVFP4_HOST_DEVICE inline std::uint64_t shifted(std::uint64_t magnitude, int righ
 NVFP4_HOST_DEVICE inline std::uint64_t magnitude_code(std::uint64_t magnitude, int unit,
                                                       const ResultFormat& t) {
   if (magnitude == 0) return 0;
-  const int smallest = 1 - t.f.bias,
-            top = std::max(static_cast<int>(std::bit_width(magnitude)) - 1 + unit, smallest);
+  // Not std::bit_width: nvcc 13.0 compiles libstdc++'s 64-bit bit functions to constants.
+  const int highest = 63 - __builtin_clzll(magnitude), smallest = 1 - t.f.bias;
+  const int top = std::max(highest + unit, smallest);
   const std::uint64_t kept = shifted(magnitude, top - t.kept_bits - unit, t.to_nearest);
   // The hidden bit adds one to the exponent field, and so does a carry out of rounding.
   const std::uint64_t code = (kept << (t.f.mantissa_bits - t.kept_bits)) +
