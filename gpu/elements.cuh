@@ -1,8 +1,8 @@
 #pragma once
 #include <cstdint>
 
-#include "gpu/check.hpp"
-#include "gpu/stream.hpp"
+#include "check.hpp"
+#include "stream.hpp"
 
 namespace nvfp4::gpu {
 

@@ -1,7 +1,7 @@
-#include "gpu/epilogue.hpp"
+#include "epilogue.hpp"
 
-#include "gpu/elements.cuh"
-#include "gpu/epilogue.cuh"
+#include "elements.cuh"
+#include "epilogue.cuh"
 
 namespace nvfp4::gpu {
 

@@ -1,7 +1,7 @@
-#include "gpu/hadamard.hpp"
+#include "hadamard.hpp"
 
-#include "gpu/elements.cuh"
-#include "gpu/hadamard.cuh"
+#include "elements.cuh"
+#include "hadamard.cuh"
 
 namespace nvfp4::gpu {
 
