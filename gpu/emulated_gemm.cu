@@ -10,18 +10,20 @@
 namespace nvfp4::gpu {
 namespace {
 
-// A block of four warps computes 128 x 128 outputs, a warp 64 x 64 of them: 4 x 8 MMA tiles.
-constexpr int tile = tile_rows, depth = step_k, threads = 128, warp_tile = 64, stages = 3;
+// A block computes 128 x (wide * 128) outputs, a warp 64 x 64 of them: 4 x 8 MMA tiles.
+constexpr int wide = 1;
+constexpr int tile = tile_rows, depth = step_k, threads = 128 * wide, warp_tile = 64, stages = wide == 1 ? 3 : 4;
 constexpr int m_tiles = warp_tile / 16, n_tiles = warp_tile / 8, k_tiles = depth / 16;
-constexpr int row_bytes = depth * 2, operand_bytes = tile * row_bytes, stage_bytes = 2 * operand_bytes;
+constexpr int row_bytes = depth * 2, operand_bytes = tile * row_bytes, stage_bytes = (1 + wide) * operand_bytes;
 
 struct Arguments {
   ExpandedOperand a, b;
   void* d;
+  bool bf16;
   const float* alpha;
   StepCounts* counts;
   const std::uint32_t *tiles, *count;
-  std::uint32_t down, across;
+  std::uint32_t down, across, b_tiles;
   int steps;
 };
 
@@ -41,10 +43,14 @@ __device__ Tile tile_at(const Arguments& p, std::uint32_t index) {
 // 16-byte chunk c of row r stands at c ^ (r mod 8).
 __device__ int offset_of(int row, int chunk) { return row * row_bytes + ((chunk ^ (row & 7)) << 4); }
 
-__device__ void copy_rows(std::uint32_t to, const std::uint16_t* from, std::int64_t k_padded) {
+// A thread takes a chunk of every 16th row.
+__device__ __forceinline__ void copy_rows(std::uint32_t to, const std::uint16_t* from, std::int64_t k_padded) {
+  constexpr int rows = threads / 8;
+  const int row = threadIdx.x / 8, chunk = threadIdx.x % 8;
+  to += offset_of(row, chunk);
+  from += row * k_padded + chunk * 8;
 #pragma unroll
-  for (int n = threadIdx.x; n < operand_bytes / 16; n += threads)
-    copy_async(to + offset_of(n / 8, n % 8), from + n / 8 * k_padded + n % 8 * 8);
+  for (int i = 0; i < tile / rows; ++i) copy_async(to + i * rows * row_bytes, from + i * rows * k_padded);
 }
 
 __device__ StepStats stats_at(const ExpandedOperand& x, std::int64_t at) { return {x.range[at], x.unit[at], x.top[at]}; }
@@ -54,7 +60,7 @@ struct Warp {
   std::uint32_t a, b;          // of a stage, where the lane's rows for load_matrices() start
   float c[m_tiles][n_tiles][4];  // the accumulators * 2^-28
 
-  __device__ Warp() : row(threadIdx.x / 64 * warp_tile), col(threadIdx.x / 32 % 2 * warp_tile), lane(threadIdx.x % 32) {
+  __device__ Warp() : row(threadIdx.x / (64 * wide) * warp_tile), col(threadIdx.x / 32 % (2 * wide) * warp_tile), lane(threadIdx.x % 32) {
     a = offset_of(row + lane % 16, lane / 16);
     b = operand_bytes + offset_of(col + lane % 8 + lane / 16 * 8, lane / 8 % 2);
   }
@@ -173,7 +179,7 @@ __device__ float literal_output(const Arguments& p, const std::uint8_t* stage, T
   Group groups[groups_of_step];
   for (int g = 0; g < groups_of_step; ++g) {
     const std::int64_t block = static_cast<std::int64_t>(t) * groups_of_step + g;
-    const int exponent = exponent_at(p.a, at.row * tile + row, block) + exponent_at(p.b, at.col * tile + col, block);
+    const int exponent = exponent_at(p.a, at.row * tile + row, block) + exponent_at(p.b, at.col * wide * tile + col, block);
     groups[g] = group_in(stage, row, col, g, exponent);
   }
   const float model = __uint_as_float(group_step(__float_as_uint(c * power_of_two(folded_bits)), groups));
@@ -202,21 +208,23 @@ __device__ float largest(const Warp& w) {
   return __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(x)));
 }
 
-template <class T>
 __device__ void store(const Warp& w, const Arguments& p, Tile at) {
   const float alpha = p.alpha ? *p.alpha : 1;
 #pragma unroll
   for (int n = 0; n < m_tiles * n_tiles * 4; ++n) {
     const std::int64_t row = at.row * tile + w.row + n / 32 * 16 + n % 4 / 2 * 8 + w.lane / 4;
-    const std::int64_t col = at.col * tile + w.col + n / 4 % 8 * 8 + w.lane % 4 * 2 + n % 2;
-    if (row < p.a.rows && col < p.b.rows)
-      static_cast<T*>(p.d)[row * p.b.rows + col] =
-          static_cast<T>(w.c[n / 32][n / 4 % 8][n % 4] * power_of_two(folded_bits) * alpha);
+    const std::int64_t col = at.col * wide * tile + w.col + n / 4 % 8 * 8 + w.lane % 4 * 2 + n % 2;
+    if (row >= p.a.rows || col >= p.b.rows) continue;
+    const float y = w.c[n / 32][n / 4 % 8][n % 4] * power_of_two(folded_bits) * alpha;
+    const std::int64_t to = row * p.b.rows + col;
+    if (p.bf16)
+      static_cast<__nv_bfloat16*>(p.d)[to] = __float2bfloat16_rn(y);
+    else
+      static_cast<float*>(p.d)[to] = y;
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(threads, 2) emulated_kernel(const __grid_constant__ Arguments p) {
+__global__ void __launch_bounds__(threads, 2 / wide) emulated_kernel(const __grid_constant__ Arguments p) {
   extern __shared__ __align__(1024) std::uint8_t shared[];
   const auto base = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
   const std::int64_t k_padded = static_cast<std::int64_t>(p.steps) * depth;
@@ -225,10 +233,12 @@ __global__ void __launch_bounds__(threads, 2) emulated_kernel(const __grid_const
 
   for (std::uint32_t index = blockIdx.x; index < count; index += gridDim.x) {
     const Tile at = tile_at(p, index);
+    const auto b_tile = [&](int i) { return min(at.col * wide + i, static_cast<std::int64_t>(p.b_tiles) - 1); };
     const auto copy_step = [&](int t) {
       const std::uint32_t to = base + t % stages * stage_bytes;
       copy_rows(to, p.a.values + at.row * tile * k_padded + t * depth, k_padded);
-      copy_rows(to + operand_bytes, p.b.values + at.col * tile * k_padded + t * depth, k_padded);
+      for (int i = 0; i < wide; ++i)
+        copy_rows(to + (1 + i) * operand_bytes, p.b.values + b_tile(i) * tile * k_padded + t * depth, k_padded);
     };
     Warp w;
 #pragma unroll
@@ -239,7 +249,7 @@ __global__ void __launch_bounds__(threads, 2) emulated_kernel(const __grid_const
       if (t < p.steps) copy_step(t);
       commit_copies();
     }
-    StepStats a = stats_at(p.a, at.row * p.steps), b = stats_at(p.b, at.col * p.steps);
+    StepStats a = stats_at(p.a, at.row * p.steps), b = stats_at(p.b, b_tile(w.col / tile) * p.steps);
     for (int t = 0; t < p.steps; ++t) {
       await_copies<stages - 2>();
       __syncthreads();
@@ -251,18 +261,18 @@ __global__ void __launch_bounds__(threads, 2) emulated_kernel(const __grid_const
       if (!(c.bound < rule.limit)) rule.step_class = StepClass::literal;
       c = after(c, rule, a, b);
       const int next = min(t + 1, p.steps - 1);
-      a = stats_at(p.a, at.row * p.steps + next), b = stats_at(p.b, at.col * p.steps + next);
+      a = stats_at(p.a, at.row * p.steps + next), b = stats_at(p.b, b_tile(w.col / tile) * p.steps + next);
 
       const std::uint32_t stage = base + t % stages * stage_bytes;
       if (rule.step_class == StepClass::chain)
         w.for_each_pair(stage, Chain{});
       else if (rule.step_class == StepClass::split)
-        w.for_each_pair(stage, Split{{coarse_origin(rule.unit)}});
+        w.for_each_pair(stage, Split{coarse_origin(rule.unit)});
       else
         literal_step(w, p, shared + t % stages * stage_bytes, at, t);
       ++steps_of_class[static_cast<int>(rule.step_class)];
     }
-    store<T>(w, p, at);
+    store(w, p, at);
   }
   if (p.counts && threadIdx.x % 32 == 0) {
     atomicAdd(&p.counts->chain, steps_of_class[0]);
@@ -271,17 +281,16 @@ __global__ void __launch_bounds__(threads, 2) emulated_kernel(const __grid_const
   }
 }
 
-template <class T>
 void launch(const Arguments& p, Stream stream) {
   constexpr int bytes = stages * stage_bytes;
-  check(cudaFuncSetAttribute(emulated_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+  check(cudaFuncSetAttribute(emulated_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "cudaFuncSetAttribute");
   int device = 0, processors = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   const std::uint32_t all = p.down * p.across;
   const std::uint32_t blocks = p.tiles ? std::min(all, static_cast<std::uint32_t>(2 * processors)) : all;
-  emulated_kernel<T><<<blocks, threads, bytes, stream>>>(p);
+  emulated_kernel<<<blocks, threads, bytes, stream>>>(p);
   check_launch("emulated_gemm");
 }
 
@@ -294,14 +303,16 @@ void emulated_gemm(const EmulatedGemm& g, Stream stream) {
   const Arguments p{g.a,
                     g.b,
                     g.d,
+                    g.out == Dtype::bf16,
                     g.alpha,
                     g.counts,
                     g.tiles ? g.tiles->tiles : nullptr,
                     g.tiles ? g.tiles->count : nullptr,
                     static_cast<std::uint32_t>(tiles_of(g.a.rows)),
+                    static_cast<std::uint32_t>((tiles_of(g.b.rows) + wide - 1) / wide),
                     static_cast<std::uint32_t>(tiles_of(g.b.rows)),
                     static_cast<int>(steps_of(g.a.k))};
-  g.out == Dtype::fp32 ? launch<float>(p, stream) : launch<__nv_bfloat16>(p, stream);
+  launch(p, stream);
 }
 
 }  // namespace nvfp4::gpu

@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(warps * 32) expand_kernel(CodedOperand x, Writ
 
   std::uint64_t codes[passes] = {};
   unsigned scales[passes] = {};
+#pragma unroll
   for (int p = 0; p < passes; ++p) {
     const std::int64_t i = tile * tile_rows + p * rows_at_once + row;
     if (i >= x.rows || block >= blocks) continue;
@@ -49,6 +50,7 @@ __global__ void __launch_bounds__(warps * 32) expand_kernel(CodedOperand x, Writ
   }
 
   StepStats stats{0, no_unit, no_top};
+#pragma unroll
   for (int p = 0; p < passes; ++p) {
     const Folded folded = fold(codes[p], scales[p]);
     stats = largest(stats, row_stats(block_stats(codes[p], scales[p])));
