@@ -29,11 +29,12 @@ class Array {
   explicit Array(const std::vector<T>& values) : Array(values.size()) {
     nvfp4::gpu::check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
   }
+  Array(Array&&) = delete;
   ~Array() { cudaFree(data_); }
   Array(const Array&) = delete;
   Array& operator=(const Array&) = delete;
 
-  T* data() { return data_; }
+  T* data() const { return data_; }
   std::vector<T> values() const {
     std::vector<T> values(size_);
     nvfp4::gpu::check(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
