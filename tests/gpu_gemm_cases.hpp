@@ -90,6 +90,41 @@ inline Block cancels(Random& random, std::int64_t row, std::int64_t block) {
   return {random_codes(random), static_cast<std::uint8_t>(1 + random() % 24)};
 }
 
+/// The same, but what comes then takes two numbers.
+inline Block wide_growth(Random& random, std::int64_t, std::int64_t block) {
+  if (block % 32 < 20) return {0x7777777777777777, 0x7E};
+  return {random_codes(random), e4m3(-6 + static_cast<int>(random() % 6), random())};
+}
+
+/// Steps of a few smallest products, then of a few large ones, which often cancel.
+inline Block low_bits(Random& random, std::int64_t, std::int64_t block) {
+  const bool large = block / 4 % 2;
+  std::uint64_t codes = 0;
+  for (unsigned n = random() % 3; n > 0; --n)
+    codes |= std::uint64_t{(random() % 2 ? 8u : 0u) | (large ? 2u : 1u)} << 4 * (random() % 3);
+  return {codes, static_cast<std::uint8_t>(large ? 0x78 : 1)};
+}
+
+/// Of four blocks one is as large as it can be, the others are smaller by so many binades.
+inline MakeBlock heavy(int apart) {
+  return [=](Random& random, std::int64_t row, std::int64_t block) -> Block {
+    if (block % 4 == 2) return {row % 3 ? 0x7777777777777777 : 0xFFFFFFFFFFFFFFFF, e4m3(apart - 6, 7)};
+    return {random_codes(random), e4m3(-6, random())};
+  };
+}
+
+/// Rows are nearly parallel, so that sums come near the product of their norms.
+inline Block parallel(Random& random, std::int64_t, std::int64_t block) {
+  if (block % 4 < 3) return {0x7777777777777777, e4m3(block / 4 % 2 + 1, 7)};
+  return {random_codes(random), e4m3(0, random())};
+}
+
+/// Groups of zero products under the largest scales, beside the smallest products.
+inline Block zero_groups(Random& random, std::int64_t, std::int64_t block) {
+  if (block % 4 == 1) return {std::uint64_t{2} << 4 * (random() % 16), 0x78};
+  return {random_codes(random) & 0x9999999999999999, 1};
+}
+
 struct Case {
   std::string what;
   std::function<BlockScaledTensor(std::int64_t rows, std::int64_t k, unsigned seed)> make;
@@ -119,6 +154,12 @@ inline std::vector<Case> all() {
           of_blocks("few NaNs", few_nans),
           of_blocks("largest", all_max),
           of_blocks("growth", growth),
+          of_blocks("wide growth", wide_growth),
+          of_blocks("low bits", low_bits),
+          of_blocks("heavy by 8", heavy(8)),
+          of_blocks("heavy by 11", heavy(11)),
+          of_blocks("parallel", parallel),
+          of_blocks("zero groups", zero_groups),
           of_blocks("sparse", sparse),
           of_blocks("cancels", cancels)};
 }
