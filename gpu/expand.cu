@@ -32,7 +32,7 @@ __device__ StepStats largest(StepStats x, const StepStats& y) {
 }
 
 /// A block of threads takes 128 rows of two steps, a thread a block of 16 values in every 32nd row.
-__global__ void __launch_bounds__(warps * 32) expand_kernel(CodedOperand x, Writable out) {
+__global__ void __launch_bounds__(warps * 32, 6) expand_kernel(CodedOperand x, Writable out) {
   const std::int64_t blocks = (x.k + group_k - 1) / group_k, steps = steps_of(x.k);
   const std::int64_t pairs = (steps + block_steps - 1) / block_steps;
   const std::int64_t tile = blockIdx.x / pairs, first_step = blockIdx.x % pairs * block_steps;
@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(warps * 32) expand_kernel(CodedOperand x, Writ
     of_warp[threadIdx.x / 32][group / groups_of_step] = stats;
   __syncthreads();
   if (threadIdx.x >= block_steps || first_step + threadIdx.x >= steps) return;
-  for (int w = 1; w < warps; ++w) of_warp[0][threadIdx.x] = largest(of_warp[0][threadIdx.x], of_warp[w][threadIdx.x]);
+  for (int w = 1; w < warps; ++w)
+    of_warp[0][threadIdx.x] = largest(of_warp[0][threadIdx.x], of_warp[w][threadIdx.x]);
   const StepStats s = of_warp[0][threadIdx.x];
   const std::int64_t at = tile * steps + first_step + threadIdx.x;
   out.range[at] = s.range;
@@ -87,7 +88,8 @@ std::int64_t expand_bytes(std::int64_t rows, std::int64_t k) {
 }
 
 ExpandedOperand expand(const CodedOperand& x, void* workspace, Stream stream) {
-  if (x.rows < 1 || x.k < 1) throw std::invalid_argument("expand: an operand must have 1 row and column or more");
+  if (x.rows < 1 || x.k < 1)
+    throw std::invalid_argument("expand: an operand must have 1 row and column or more");
   const std::int64_t tile_steps = tiles_of(x.rows) * steps_of(x.k);
   auto* at = static_cast<std::uint8_t*>(workspace);
   Writable out;

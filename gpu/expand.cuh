@@ -30,21 +30,45 @@ NVFP4_HOST_DEVICE inline Folded fold(std::uint64_t codes, unsigned scale) {
   return out;
 }
 
+/// Twice the magnitudes of the four codes in the lower half of x, a byte each.
+NVFP4_HOST_DEVICE inline std::uint32_t doubled_bytes(std::uint32_t x) {
+#ifdef __CUDA_ARCH__
+  return __byte_perm(0x03020100, 0x0C080604, x & 0x7777);
+#else
+  std::uint32_t bytes = 0;
+  for (int i = 0; i < 4; ++i) bytes |= static_cast<std::uint32_t>(doubled(x >> 4 * i & 7)) << 8 * i;
+  return bytes;
+#endif
+}
+
+/// The sum of squares of four bytes.
+NVFP4_HOST_DEVICE inline int squares_of(std::uint32_t bytes) {
+#ifdef __CUDA_ARCH__
+  return __dp4a(static_cast<int>(bytes), static_cast<int>(bytes), 0);
+#else
+  int sum = 0;
+  for (int i = 0; i < 4; ++i) sum += static_cast<int>((bytes >> 8 * i & 255) * (bytes >> 8 * i & 255));
+  return sum;
+#endif
+}
+
 /// Of one block of 16: `range` is the sum of squares, rounded up, infinite under a NaN scale.
 NVFP4_HOST_DEVICE inline StepStats block_stats(std::uint64_t codes, unsigned scale) {
   if (is_nan_scale(scale)) return {std::bit_cast<float>(infinity_code), no_unit, no_top};
   const int significand = scale_significand(scale), exponent = scale_exponent(scale);
-  int squares = 0, bits = 0;
+  int squares = 0;
+  std::uint32_t bits = 0;
   NVFP4_UNROLL
-  for (int k = 0; k < group_k; ++k) {
-    const int magnitude = doubled(static_cast<unsigned>(codes >> (4 * k) & 7));
-    squares += magnitude * magnitude;
-    bits |= magnitude;
+  for (int k = 0; k < group_k; k += 4) {
+    const std::uint32_t bytes = doubled_bytes(static_cast<std::uint32_t>(codes >> 4 * k & 0xFFFF));
+    squares += squares_of(bytes);
+    bits |= bytes;
   }
+  bits = (bits | bits >> 8 | bits >> 16 | bits >> 24) & 15;
   if (bits == 0 || significand == 0) return {0, no_unit, no_top};
   // Twice an element times a significand is in units of 2^(exponent - 4).
   return {static_cast<float>(squares * significand * significand) * power_of_two(2 * (exponent - 4)),
-          exponent - 4 + trailing_zeros(bits) + trailing_zeros(significand), exponent};
+          exponent - 4 + trailing_zeros(static_cast<int>(bits)) + trailing_zeros(significand), exponent};
 }
 
 }  // namespace nvfp4::gpu

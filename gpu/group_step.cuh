@@ -33,7 +33,8 @@ NVFP4_HOST_DEVICE constexpr int scale_exponent(unsigned scale) {
 NVFP4_HOST_DEVICE constexpr bool is_nan_scale(unsigned scale) { return (scale & 0x7F) == 0x7F; }
 
 /// 16 codes of each operand, the first in the lowest bits.
-NVFP4_HOST_DEVICE inline Group group_of(std::uint64_t a, unsigned a_scale, std::uint64_t b, unsigned b_scale) {
+NVFP4_HOST_DEVICE inline Group group_of(std::uint64_t a, unsigned a_scale, std::uint64_t b,
+                                        unsigned b_scale) {
   int dot = 0;
   bool zero = true;
   for (int k = 0; k < group_k; ++k, a >>= 4, b >>= 4) {
@@ -63,7 +64,8 @@ NVFP4_HOST_DEVICE inline std::uint32_t truncated(std::int64_t sum, int unit) {
   // The hidden bit adds one to the exponent field.
   const std::int64_t code = cut(magnitude, unit - (top - 23)) + (static_cast<std::int64_t>(top + 126) << 23);
   if (magnitude == 0 || code == 0) return 0;
-  return static_cast<std::uint32_t>(code < infinity_code ? code : infinity_code) | (sum < 0 ? 0x80000000u : 0);
+  return static_cast<std::uint32_t>(code < infinity_code ? code : infinity_code) |
+         (sum < 0 ? 0x80000000u : 0);
 }
 
 /// The accumulator after the step, both as FP32 codes.

@@ -9,11 +9,13 @@ using FragmentB = std::uint32_t[2];
 using FragmentC = float[4];
 
 /// d = a * b + c
-__device__ __forceinline__ void mma(FragmentC& d, const FragmentA& a, const FragmentB& b, const FragmentC& c) {
+__device__ __forceinline__ void mma(FragmentC& d, const FragmentA& a, const FragmentB& b,
+                                    const FragmentC& c) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%10, %11, %12, %13};"
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]),
+        "f"(c[3]));
 }
 
 /// Four 8 x 8 matrices, of which lane l gives the address of row l mod 8 of matrix l / 8.

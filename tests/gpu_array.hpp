@@ -27,7 +27,8 @@ class Array {
     nvfp4::gpu::check(cudaMemset(data_, 0, size * sizeof(T)), "cudaMemset");
   }
   explicit Array(const std::vector<T>& values) : Array(values.size()) {
-    nvfp4::gpu::check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+    nvfp4::gpu::check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice),
+                      "cudaMemcpy");
   }
   Array(Array&&) = delete;
   ~Array() { cudaFree(data_); }
@@ -37,7 +38,8 @@ class Array {
   T* data() const { return data_; }
   std::vector<T> values() const {
     std::vector<T> values(size_);
-    nvfp4::gpu::check(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    nvfp4::gpu::check(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost),
+                      "cudaMemcpy");
     return values;
   }
 

@@ -78,7 +78,8 @@ struct Step {
         row = {row.range + block.range, std::min(row.unit, block.unit), std::max(row.top, block.top)};
       }
       if (row.unit != gpu::no_unit) row.range = std::sqrt(row.range) * std::ldexp(1.f, -row.unit);
-      stats = {std::max(stats.range, row.range), std::min(stats.unit, row.unit), std::max(stats.top, row.top)};
+      stats = {std::max(stats.range, row.range), std::min(stats.unit, row.unit),
+               std::max(stats.top, row.top)};
     }
   }
   std::vector<std::uint64_t> group(std::int64_t g) const {
@@ -151,7 +152,8 @@ void check_steps(const Accumulation& cores, const BlockScaledTensor& a, const Bl
         groups[g] = gpu::group_of(u.codes, u.scale, v.codes, v.scale);
       }
       const float before = value(c[n]) * 0x1p28f;
-      want.push_back(value(gpu::group_step(std::isnan(before) ? gpu::nan_code : bits(before), groups)) * 0x1p-28f);
+      want.push_back(value(gpu::group_step(std::isnan(before) ? gpu::nan_code : bits(before), groups)) *
+                     0x1p-28f);
     }
     if (rule.step_class == gpu::StepClass::literal || !(largest < rule.limit)) {
       for (std::size_t n = 0; n < c.size(); ++n) c[n] = bits(want[n]);
@@ -208,7 +210,9 @@ namespace {
 class OnDevice {
  public:
   explicit OnDevice(const BlockScaledTensor& t)
-      : codes_(t.codes), scales_(t.scales), workspace_(static_cast<std::size_t>(gpu::expand_bytes(t.rows, t.cols))),
+      : codes_(t.codes),
+        scales_(t.scales),
+        workspace_(static_cast<std::size_t>(gpu::expand_bytes(t.rows, t.cols))),
         coded{codes_.data(), scales_.data(), t.rows, t.cols},
         expanded(gpu::expand(coded, workspace_.data(), nullptr)) {}
 
@@ -228,7 +232,8 @@ TEST_CASE("the emulated and the literal kernel are the CPU's model") {
     std::int64_t m, n, k;
   };
   for (const gemm_cases::Case& x : gemm_cases::all())
-    for (const Shape s : {Shape{1, 1, 1}, {1, 130, 64}, {257, 130, 1000}, {129, 511, 2049}, {512, 384, 4096}}) {
+    for (const Shape s :
+         {Shape{1, 1, 1}, {1, 130, 64}, {257, 130, 1000}, {129, 511, 2049}, {512, 384, 4096}}) {
       CAPTURE(x.what);
       const BlockScaledTensor a = x.make(s.m, s.k, 1), b = x.make(s.n, s.k, 2);
       const Matrix want = cpu_kernels().multiply(a, b, model(), {});
@@ -240,14 +245,16 @@ TEST_CASE("the emulated and the literal kernel are the CPU's model") {
       gpu::emulated_gemm({.a = p.expanded, .b = q.expanded, .d = d.data(), .counts = counts.data()}, nullptr);
       CHECK(differing(d.values(), want) == 0);
       const gpu::StepCounts n = counts.values()[0];
-      CHECK(n.chain + n.split + n.literal ==
-            static_cast<unsigned long long>(4 * gpu::tiles_of(s.m) * gpu::tiles_of(s.n) * gpu::steps_of(s.k)));
+      CHECK(
+          n.chain + n.split + n.literal ==
+          static_cast<unsigned long long>(4 * gpu::tiles_of(s.m) * gpu::tiles_of(s.n) * gpu::steps_of(s.k)));
     }
 }
 
 TEST_CASE("alpha, BF16 and a list of tiles") {
   if (!gpu_array::has_gpu("alpha, BF16 and a list of tiles")) return;
-  const BlockScaledTensor a = gemm_cases::all()[0].make(300, 200, 1), b = gemm_cases::all()[0].make(333, 200, 2);
+  const BlockScaledTensor a = gemm_cases::all()[0].make(300, 200, 1),
+                          b = gemm_cases::all()[0].make(333, 200, 2);
   OnDevice p(a), q(b);
   const std::size_t size = 300 * 333;
   const Array<float> alpha(std::vector<float>{0.3f});

@@ -18,7 +18,8 @@ using Random = std::mt19937;
 
 /// An E4M3 scale of this exponent, -6 to 8, but not NaN.
 inline std::uint8_t e4m3(int exponent, std::uint32_t mantissa) {
-  return static_cast<std::uint8_t>(std::min(static_cast<std::uint32_t>(exponent + 7) << 3 | (mantissa & 7), 0x7Eu));
+  return static_cast<std::uint8_t>(
+      std::min(static_cast<std::uint32_t>(exponent + 7) << 3 | (mantissa & 7), 0x7Eu));
 }
 
 struct Block {
@@ -39,8 +40,10 @@ inline BlockScaledTensor tensor(std::int64_t rows, std::int64_t k, unsigned seed
       const Block b = make(random, i, block);
       const auto at = static_cast<std::size_t>(i * t.blocks_per_row() + block);
       const std::int64_t elements = std::min<std::int64_t>(16, k - 16 * block);
-      const std::uint64_t codes = elements < 16 ? b.codes & ((std::uint64_t{1} << 4 * elements) - 1) : b.codes;
-      for (std::size_t byte = 0; byte < 8; ++byte) t.codes[8 * at + byte] = static_cast<std::uint8_t>(codes >> 8 * byte);
+      const std::uint64_t codes =
+          elements < 16 ? b.codes & ((std::uint64_t{1} << 4 * elements) - 1) : b.codes;
+      for (std::size_t byte = 0; byte < 8; ++byte)
+        t.codes[8 * at + byte] = static_cast<std::uint8_t>(codes >> 8 * byte);
       t.scales[at] = b.scale;
     }
   return t;
@@ -78,7 +81,8 @@ inline Block growth(Random& random, std::int64_t, std::int64_t block) {
 /// smallest units; sign and place repeat between rows.
 inline Block sparse(Random& random, std::int64_t, std::int64_t) {
   std::uint64_t codes = 0;
-  for (int n = random() % 4; n > 0; --n) codes |= std::uint64_t{random() % 2 ? 2u : 10u} << 4 * (random() % 4);
+  for (int n = random() % 4; n > 0; --n)
+    codes |= std::uint64_t{random() % 2 ? 2u : 10u} << 4 * (random() % 4);
   const std::uint8_t scales[] = {0, 1, 1, 3, 0x38, 0x78, 0x7E, 0x78};
   return {codes, scales[random() % 8]};
 }
@@ -131,7 +135,8 @@ struct Case {
 };
 
 inline Case of_blocks(std::string what, MakeBlock make) {
-  return {std::move(what), [make](std::int64_t rows, std::int64_t k, unsigned seed) { return tensor(rows, k, seed, make); }};
+  return {std::move(what),
+          [make](std::int64_t rows, std::int64_t k, unsigned seed) { return tensor(rows, k, seed, make); }};
 }
 
 inline BlockScaledTensor quantized(const Matrix& x) {
@@ -139,7 +144,8 @@ inline BlockScaledTensor quantized(const Matrix& x) {
 }
 
 inline std::vector<Case> all() {
-  return {{"gaussian", [](std::int64_t rows, std::int64_t k, unsigned seed) { return quantized(gaussian::matrix(rows, k, seed)); }},
+  return {{"gaussian", [](std::int64_t rows, std::int64_t k,
+                          unsigned seed) { return quantized(gaussian::matrix(rows, k, seed)); }},
           {"hot columns",
            [](std::int64_t rows, std::int64_t k, unsigned seed) {
              return quantized(gaussian::matrix(rows, k, seed, {64, 5, 100}));
