@@ -40,8 +40,7 @@ float amax_of(MatrixView x, const Dialect& dialect) {
   const DeviceMatrix matrix(x);
   const DeviceArray<float> largest(1);
   float value = 0;
-  gpu::amax(matrix.view(), false, {.dialect = &dialect, .block = {1, dialect.block_cols}}, largest.data(),
-            nullptr);
+  gpu::amax(matrix.view(), dialect.nan_in_tensor_amax, largest.data(), nullptr);
   largest.copy_to({&value, 1});
   return value;
 }
@@ -60,9 +59,9 @@ void prepare(BlockScaledTensor& out, MatrixView x, bool transposed, const Quanti
 DeviceArray<float> amaxes_of(MatrixView x, bool transposed, const QuantizeSpec& spec,
                              const BlockScaledTensor& out) {
   if (spec.amax) return DeviceArray(std::span(&*spec.amax, 1));
-  DeviceArray<float> amaxes(static_cast<std::size_t>(scale_count(spec, out.rows, out.cols)));
-  gpu::amax(x, transposed, spec, amaxes.data(), nullptr);
-  return amaxes;
+  DeviceArray<float> found(static_cast<std::size_t>(scale_count(spec, out.rows, out.cols)));
+  amaxes(x, transposed, spec, found.data(), nullptr);
+  return found;
 }
 
 /// Of a matrix on the device.
@@ -273,7 +272,8 @@ constexpr Kernels table{
     .quantize = quantized_rows,
     .quantize_transposed = quantized_columns,
     .quantize_transformed = quantized_transform,
-    .quantize_eden = nullptr,
+    .quantize_eden = [](MatrixView x, const Eden& e,
+                        BlockScaledTensor r) { return cpu_kernels().quantize_eden(x, e, std::move(r)); },
     .dequantize = dequantized,
     .hadamard = transformed,
     .scale_output = scaled_output,
