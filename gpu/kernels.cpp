@@ -4,6 +4,7 @@
 
 #include "accumulate.hpp"
 #include "device.hpp"
+#include "eden.hpp"
 #include "epilogue.hpp"
 #include "formats.hpp"
 #include "hadamard.hpp"
@@ -90,6 +91,17 @@ BlockScaledTensor quantized_rows(MatrixView x, const QuantizeSpec& spec, BlockSc
 BlockScaledTensor quantized_columns(MatrixView x, const QuantizeSpec& spec, BlockScaledTensor reuse) {
   validate(spec);
   return quantized(DeviceMatrix(x).view(), true, spec, std::move(reuse));
+}
+
+BlockScaledTensor quantized_eden(MatrixView y, const Eden& eden, BlockScaledTensor reuse) {
+  validate(eden);
+  const DeviceMatrix matrix(y);
+  BlockScaledTensor out =
+      quantized(matrix.view(), false, default_spec(dialects::quartet2_eden::info), std::move(reuse));
+  const DeviceTensor parts(out);
+  correct_scales(matrix.view(), eden, parts.global.data(), parts.scales.data(), nullptr);
+  parts.scales.copy_to(out.scales);
+  return out;
 }
 
 Matrix dequantized(const BlockScaledTensor& t) {
@@ -207,8 +219,7 @@ struct DenseOperand {
       : codes(static_cast<std::size_t>(x.rows * x.cols)) {
     const DeviceArray<std::uint32_t> strangers(1);
     strangers.clear();
-    dense_codes(DeviceMatrix(x).bytes.data(), x.dtype, x.rows * x.cols, format, codes.data(),
-                strangers.data(), nullptr);
+    dense_codes(DeviceMatrix(x).view(), format, codes.data(), strangers.data(), nullptr);
     std::uint32_t found = 0;
     strangers.copy_to({&found, 1});
     if (found)
@@ -272,8 +283,7 @@ constexpr Kernels table{
     .quantize = quantized_rows,
     .quantize_transposed = quantized_columns,
     .quantize_transformed = quantized_transform,
-    .quantize_eden = [](MatrixView x, const Eden& e,
-                        BlockScaledTensor r) { return cpu_kernels().quantize_eden(x, e, std::move(r)); },
+    .quantize_eden = quantized_eden,
     .dequantize = dequantized,
     .hadamard = transformed,
     .scale_output = scaled_output,

@@ -80,7 +80,9 @@ std::int64_t scale_count(const QuantizeSpec& spec, std::int64_t rows, std::int64
 }
 
 void amax(MatrixView x, bool nan_poisons, float* largest, Stream stream) {
-  reduce({.x = elements(x, false)}, 1, nan_poisons, largest, stream);
+  QuantizeTask whole{};
+  whole.x = elements(x, false);
+  reduce(whole, 1, nan_poisons, largest, stream);
 }
 
 void amaxes(MatrixView x, bool transposed, const QuantizeSpec& spec, float* amaxes, Stream stream) {
