@@ -27,7 +27,7 @@ void mma(const MatrixProduct& x, const Accumulation& acc, bool every_step, std::
 
 void dense_codes(MatrixView x, std::optional<Format> format, std::uint32_t* codes, std::uint32_t* strangers,
                  Stream stream) {
-  for_each(x.rows * x.cols, dense_code(x, format, codes, strangers), stream, "dense_codes");
+  for_each_element(x.rows, x.cols, dense_code(x, format, codes, strangers), stream, "dense_codes");
 }
 
 }  // namespace nvfp4::gpu

@@ -437,8 +437,9 @@ struct DenseCode {
   Encoder encoder;
   std::uint32_t *codes, *strangers;
 
-  NVFP4_HOST_DEVICE void operator()(std::int64_t n) const {
-    const float value = x.at(n / x.cols, n % x.cols);
+  NVFP4_HOST_DEVICE void operator()(std::int64_t row, std::int64_t col) const {
+    const float value = x.at(row, col);
+    const std::int64_t n = row * x.cols + col;
     codes[n] = is_fp32 ? bits_of(value) : encoded(value, encoder);
     if (!is_fp32 && value == value && decoded(codes[n], encoder.f) != value) *strangers = 1;
   }

@@ -231,20 +231,22 @@ NVFP4_HOST_DEVICE inline std::uint32_t encoded(float x, std::uint32_t random, co
   return std::min(index, e.largest) | sign;
 }
 
-/// Rounded to nearest even, overflow to infinity; every NaN as the type's default one.
-NVFP4_HOST_DEVICE inline void store(void* data, Dtype dtype, std::int64_t i, float x) {
+/// Rounded to nearest even, overflow to infinity. Every NaN comes out as torch's default one, or as CUDA's, all ones.
+NVFP4_HOST_DEVICE inline void store(void* data, Dtype dtype, std::int64_t i, float x, Target nan) {
   constexpr CodeFields bf16 = code_fields(Format::bf16), fp16 = code_fields(Format::fp16);
-  if (x != x) x = std::bit_cast<float>(0x7FC00000);
+  const std::uint32_t pattern = std::bit_cast<std::uint32_t>(x), magnitude = pattern & 0x7FFFFFFF;
+  const bool is_nan = magnitude > infinity_pattern;
   if (dtype == Dtype::fp32) {
-    static_cast<float*>(data)[i] = x;
+    const std::uint32_t quiet = nan == Target::cuda ? 0x7FFFFFFF : 0x7FC00000;
+    static_cast<std::uint32_t*>(data)[i] = is_nan ? quiet : pattern;
     return;
   }
-  const CodeFields& f = dtype == Dtype::bf16 ? bf16 : fp16;
-  const std::uint32_t pattern = std::bit_cast<std::uint32_t>(x), magnitude = pattern & 0x7FFFFFFF;
-  const std::uint32_t quiet_nan = f.last_finite() + 1 + (1u << (f.mantissa_bits - 1)),
-                      index = rounded_index(magnitude, false, Rounding::nearest_even, f);
-  const std::uint32_t code = magnitude > infinity_pattern ? quiet_nan : std::min(index, f.last_finite() + 1);
-  static_cast<std::uint16_t*>(data)[i] = static_cast<std::uint16_t>(code | (pattern >> 31 ? f.sign() : 0));
+  const CodeFields f = dtype == Dtype::bf16 ? bf16 : fp16;
+  const std::uint32_t infinity = f.last_finite() + 1,
+                      quiet = nan == Target::cuda ? 0x7FFF : infinity + (1u << (f.mantissa_bits - 1)),
+                      index = rounded_index(magnitude, false, Rounding::nearest_even, f),
+                      code = std::min(index, infinity) | (pattern >> 31 ? f.sign() : 0);
+  static_cast<std::uint16_t*>(data)[i] = static_cast<std::uint16_t>(is_nan ? quiet : code);
 }
 
 /// One element of each launch.

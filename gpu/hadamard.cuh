@@ -88,13 +88,12 @@ struct HadamardOutput {
   float c;
   void* out;
 
-  NVFP4_HOST_DEVICE void operator()(std::int64_t n) const {
-    const std::int64_t row = n / x.cols, col = n % x.cols;
+  NVFP4_HOST_DEVICE void operator()(std::int64_t row, std::int64_t col) const {
     const bool by_row = h.along == Along::row;
     const int place = static_cast<int>((by_row ? col : row) % h.size);
     const HadamardSumOf sum{
         x, by_row ? row : row - place, by_row ? col - place : col, h.along, signs, h.size, place, c};
-    store(out, h.rounded ? x.dtype : Dtype::fp32, n, sum.value(h.sum));
+    store(out, h.rounded ? x.dtype : Dtype::fp32, row * x.cols + col, sum.value(h.sum), Target::torch);
   }
 };
 

@@ -98,7 +98,7 @@ struct Dense {
         strangers(where, 1) {
     const MatrixView there{values.data(), x.rows, x.cols, x.dtype};
     if (where == Where::host)
-      each(x.rows * x.cols, gpu::dense_code(there, format, codes.data(), strangers.data()));
+      each_element(x.rows, x.cols, gpu::dense_code(there, format, codes.data(), strangers.data()));
     else
       gpu::dense_codes(there, format, codes.data(), strangers.data(), nullptr);
     matrix = {codes.data(), 32, 4 * x.cols, format};

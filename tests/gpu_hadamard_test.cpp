@@ -22,7 +22,7 @@ Matrix gpu_hadamard(MatrixView x, const Hadamard& h, Where where) {
   Buffer<std::byte> in(where, bytes), made(where, out.bytes.size());
   x.data = in.data();
   if (where == Where::host)
-    each(x.rows * x.cols, gpu::hadamard_output(x, h, made.data()));
+    each_element(x.rows, x.cols, gpu::hadamard_output(x, h, made.data()));
   else
     gpu::hadamard(x, h, made.data(), nullptr);
   out.bytes = made.values();

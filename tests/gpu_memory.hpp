@@ -58,4 +58,10 @@ void each(std::int64_t n, const Body& body) {
   for (std::int64_t i = 0; i < n; ++i) body(i);
 }
 
+/// body(row, col) of each element.
+template <class Body>
+void each_element(std::int64_t rows, std::int64_t cols, const Body& body) {
+  each(rows * cols, [&](std::int64_t n) { body(n / cols, n % cols); });
+}
+
 }  // namespace gpu_memory
