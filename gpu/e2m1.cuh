@@ -1,9 +1,9 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 /// FP32 to E2M1 and E4M3 and back, one value or a few at a time: by the instructions of the targets that have them,
 /// else in integers. Both give the same codes; `portable` is the second, for the host, too.
@@ -20,27 +20,9 @@
 
 namespace nvfp4::gpu {
 
-__host__ __device__ inline std::uint32_t bits_of(float x) {
-#ifdef __CUDA_ARCH__
-  return __float_as_uint(x);
-#else
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  return bits;
-#endif
-}
-
-__host__ __device__ inline float number_of(std::uint32_t bits) {
-#ifdef __CUDA_ARCH__
-  return __uint_as_float(bits);
-#else
-  float x;
-  std::memcpy(&x, &bits, 4);
-  return x;
-#endif
-}
-
 namespace portable {
+
+__host__ __device__ inline std::uint32_t pattern(float x) { return std::bit_cast<std::uint32_t>(x); }
 
 __host__ __device__ inline float fused(float a, float b, float c) {
 #ifdef __CUDA_ARCH__
@@ -56,14 +38,14 @@ __host__ __device__ inline std::uint32_t least(std::uint32_t a, std::uint32_t b,
 }
 
 /// The sign bit of a code; none for NaN, as PTX's conversions have it.
-__host__ __device__ inline std::uint32_t sign_code(float y) { return y != y ? 0 : bits_of(y) >> 28 & 8; }
+__host__ __device__ inline std::uint32_t sign_code(float y) { return y != y ? 0 : pattern(y) >> 28 & 8; }
 
 /// Codes by magnitude are three straight lines, 2a, a + 2 and a/2 + 4, of which the lowest holds. Each is rounded at
 /// 2^23, where FP32's step is 1; a code is even where its value's significand is, so ties go where RNE has them.
 /// 0x4B000000 + code, for 0 <= a; beyond 7 where a is.
 __host__ __device__ inline std::uint32_t e2m1_line(float a) {
-  return least(bits_of(fused(a, 2, 0x1p23f)), bits_of(a + 0x1.000004p23f),
-               bits_of(fused(a, 0.5f, 0x1.000008p23f)));
+  return least(pattern(fused(a, 2, 0x1p23f)), pattern(a + 0x1.000004p23f),
+               pattern(fused(a, 0.5f, 0x1.000008p23f)));
 }
 
 /// `bound` for NaN, a signalling one too, of which C's fmin does not say so.
@@ -82,9 +64,9 @@ __host__ __device__ inline std::uint32_t e2m1_satfinite(float y) {
 /// Above 2^-6 the pattern is rounded where it stands; below, E4M3's step of 2^-9 is FP32's at 2^14.
 __host__ __device__ inline std::uint32_t e4m3_satfinite(float t) {
   if (t != t) return 0x7F;
-  if (t < 0x1p-6f) return bits_of(t + 0x1p14f) - bits_of(0x1p14f);
-  const std::uint32_t pattern = bits_of(at_most(t, 448));
-  return (pattern + 0x7FFFF + (pattern >> 20 & 1)) / 0x100000 - (120 << 3);
+  if (t < 0x1p-6f) return pattern(t + 0x1p14f) - pattern(0x1p14f);
+  const std::uint32_t bits = pattern(at_most(t, 448));
+  return ((bits + 0x7FFFF + (bits >> 20 & 1)) >> 20) - (120 << 3);
 }
 
 /// In 256ths of a code; the lines as above, each cut. a <= 6.
@@ -106,18 +88,6 @@ __host__ __device__ inline std::uint32_t e2m1_te_software(float y, std::uint32_t
   const float step_256th = a < 2 ? 0x1p-9f : a < 4 ? 0x1p-8f : 0x1p-7f;
   const float sum = portable::at_most(portable::fused(static_cast<float>(random), step_256th, a), 6);
   return portable::e2m1_cut_256ths(sum) >> 8 | portable::sign_code(y);
-}
-
-/// The value of a code, of which 4 bits count.
-__host__ __device__ inline float e2m1_value(std::uint32_t code) {
-  return number_of((code & 7) << 22 | (code & 8) << 28) * 0x1p126f;
-}
-
-/// Exponent and mantissa in FP32's places, then the difference of the biases; exact, subnormals included. Bit 7 is a
-/// sign. NaN is the default one with the sign of the code.
-__host__ __device__ inline float e4m3_value(std::uint32_t code) {
-  const std::uint32_t sign = (code & 0x80) << 24, magnitude = code & 0x7F;
-  return magnitude == 0x7F ? number_of(sign | 0x7FC00000) : number_of(sign | magnitude << 20) * 0x1p120f;
 }
 
 #ifdef NVFP4_GPU_CVT_E2M1

@@ -5,6 +5,8 @@
 #include <nvfp4/arithmetic.hpp>
 #include <nvfp4/rcp_approx.hpp>
 
+#include "e2m1.cuh"
+
 /// The GPU's FP32 number: the primitives of nvfp4/arithmetic.hpp, one lane. The host has them too, so that they can
 /// be tested without a GPU; there is one source, and where the two differ it says so.
 namespace nvfp4::gpu {
@@ -101,15 +103,9 @@ NVFP4_BOTH Number signed_e4m3_value(std::uint32_t code) {
   return is_nan(magnitude) || !(code & 0x80) ? magnitude : Number(-magnitude.value);
 }
 
-/// t >= 0. Subnormal steps are 2^-9, that of FP32 from 2^14 on.
+/// t >= 0.
 NVFP4_BOTH Scale e4m3_satfinite(Number t) {
-  std::uint32_t code = 0x7E;
-  if (is_nan(t))
-    code = 0x7F;
-  else if (t < Number(0x1p-6f))
-    code = bits_of((t + Number(0x1p14f)).value) - bits_of(0x1p14f);
-  else if (t < Number(448))
-    code = ((bits_of(t.value) + 0x7FFFF + (bits_of(t.value) >> 20 & 1)) >> 20) - (120 << 3);
+  const std::uint32_t code = e4m3_satfinite(t.value);
   return {Code(code), e4m3_value(code)};
 }
 
