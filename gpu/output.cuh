@@ -42,11 +42,19 @@ struct Output {
   }
 };
 
+/// The largest of lanes that differ in these bits; NaN, whose bits are the largest, poisons.
+template <int... bits>
+__device__ float largest_of_lanes(float a) {
+  std::uint32_t largest = bits_of(a);
+  ((largest = max(largest, __shfl_xor_sync(~0u, largest, bits))), ...);
+  return float_of(largest);
+}
+
 /// A block, or one row of a 16x16 block whose amax `largest` has.
 template <class D, Dtype T, bool stochastic, class Tensor>
 __device__ void quantize_block(const Sixteen<T>& x, const Largest& largest, const Tensor& tensor,
                                std::int64_t row, std::int64_t block, const Output& out) {
-  const BlockScale<Number> scale = block_scale<D>(x, largest.amax, tensor);
+  const BlockScale<Number> scale = block_scale<D>(x, Number(largest.amax), tensor);
   uint2 codes;
   if constexpr (stochastic)
     codes = stochastic_codes<D>(x, largest, scale.encode, tensor, out.draws.rule,

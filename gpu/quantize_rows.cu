@@ -77,14 +77,6 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-/// The largest of 16 lanes; NaN, whose bits are the largest, poisons.
-__device__ Number largest_of_sixteen_lanes(Number a) {
-  std::uint32_t bits = bits_of(a.value);
-#pragma unroll
-  for (int lane = 1; lane < 16; lane *= 2) bits = max(bits, __shfl_xor_sync(~0u, bits, lane));
-  return Number(float_of(bits));
-}
-
 /// Blocks of 16x16: a row of one for each thread.
 template <class D, Dtype T, bool stochastic>
 __global__ void __launch_bounds__(threads)
@@ -95,7 +87,7 @@ __global__ void __launch_bounds__(threads)
   const bool inside = row < out.rows;
   const Sixteen<T> elements = inside ? load(x, row, block, out) : Sixteen<T>{};
   Largest largest = largest_of<D>(elements);
-  largest.amax = largest_of_sixteen_lanes(largest.amax);
+  largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
   if (inside) quantize_block<D, T, stochastic>(elements, largest, out.tensor<D>(0), row, block, out);
 }
 

@@ -85,7 +85,7 @@ struct Sixteen {
 
 /// A block's largest |x| by the dialect's rule, and whether it holds a NaN.
 struct Largest {
-  Number amax;
+  float amax;
   bool nan;
 };
 
@@ -93,8 +93,8 @@ template <class D, Dtype T>
 __device__ Largest largest_of(const Sixteen<T>& x) {
   const std::uint32_t pattern = x.amax_pattern();
   const bool nan = pattern > Sixteen<T>::infinity;
-  if (!nan) return {Number(Sixteen<T>::widen(pattern)), false};
-  return {D::info.nan_in_block_amax ? default_nan() : Number(x.amax_without_nan()), true};
+  if (!nan) return {Sixteen<T>::widen(pattern), false};
+  return {D::info.nan_in_block_amax ? default_nan().value : x.amax_without_nan(), true};
 }
 
 template <class D, Dtype T, class Tensor>
@@ -116,7 +116,7 @@ inline constexpr bool is_product =
 /// Whether every |x| * encode stays below 7, where the lines of e2m1.cuh need no bound, and nothing that a dialect
 /// flushes counts. False for NaN.
 __device__ inline bool is_tame(const Largest& largest, float encode) {
-  return !largest.nan && largest.amax.value * encode < 6.9f && encode < 0x1p100f;
+  return !largest.nan && largest.amax * encode < 6.9f && encode < 0x1p100f;
 }
 
 /// Eight codes of x * encode, which is tame.
