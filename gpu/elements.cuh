@@ -1,27 +1,24 @@
 #pragma once
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include <cstdint>
 
-#include <nvfp4/tensor.hpp>
+#include "gpu/check.hpp"
+#include "gpu/stream.hpp"
 
 namespace nvfp4::gpu {
 
-/// A matrix on the device, or its transpose, element by element as FP32.
-struct Elements {
-  const void* data;
-  std::int64_t rows, cols, row_stride, col_stride;
-  Dtype dtype;
-  __device__ float at(std::int64_t row, std::int64_t col) const {
-    const std::int64_t at = row * row_stride + col * col_stride;
-    if (dtype == Dtype::fp32) return static_cast<const float*>(data)[at];
-    if (dtype == Dtype::bf16) return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[at]);
-    return __half2float(static_cast<const __half*>(data)[at]);
-  }
-};
+template <class Body>
+__global__ void run_each(std::int64_t n, Body body) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < n) body(i);
+}
 
-inline Elements elements(MatrixView x, bool transposed) {
-  if (transposed) return {x.data, x.cols, x.rows, 1, x.cols, x.dtype};
-  return {x.data, x.rows, x.cols, x.cols, 1, x.dtype};
+/// body(i) of each i below n, a thread each. `name` is for what goes wrong.
+template <class Body>
+void for_each(std::int64_t n, const Body& body, Stream stream, const char* name) {
+  constexpr std::int64_t threads = 256;
+  if (n == 0) return;
+  run_each<<<static_cast<unsigned>((n + threads - 1) / threads), threads, 0, stream>>>(n, body);
+  check_launch(name);
 }
 
 }  // namespace nvfp4::gpu

@@ -1,0 +1,43 @@
+#pragma once
+#include <cuda_runtime.h>
+
+#include <bit>
+#include <cstdint>
+
+#include "gpu/epilogue.hpp"
+
+namespace nvfp4::gpu {
+
+__host__ __device__ inline float with_gpu_nan(float y) {
+  return y != y ? std::bit_cast<float>(0x7FFFFFFF) : y;
+}
+
+/// One output of scale_output().
+struct ScaleOutput {
+  float* y;
+  std::int64_t cols;
+  OutputFactors s;
+
+  __host__ __device__ void operator()(std::int64_t n) const {
+    float scaled = y[n] * s.alpha;
+    if (s.rows) scaled = scaled * s.rows[n / cols];
+    if (s.cols) scaled = scaled * s.cols[n % cols];
+    y[n] = with_gpu_nan(scaled);
+  }
+};
+
+/// One of add_output().
+struct AddOutput {
+  float* y;
+  std::int64_t cols;
+  float factor;
+  const float* x;
+  bool one_row;
+
+  __host__ __device__ void operator()(std::int64_t n) const {
+    const float term = factor * x[one_row ? n % cols : n];
+    y[n] = with_gpu_nan(y[n] + term);
+  }
+};
+
+}  // namespace nvfp4::gpu
