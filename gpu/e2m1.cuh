@@ -57,12 +57,12 @@ NVFP4_HOST_DEVICE inline float at_most(float a, float bound) {
 #endif
 }
 
-NVFP4_HOST_DEVICE inline std::uint32_t e2m1_satfinite(float y) {
+NVFP4_HOST_DEVICE inline std::uint32_t to_e2m1(float y) {
   return (e2m1_line(at_most(fabsf(y), 6)) & 7) | sign_code(y);
 }
 
 /// Above 2^-6 the pattern is rounded where it stands; below, E4M3's step of 2^-9 is FP32's at 2^14.
-NVFP4_HOST_DEVICE inline std::uint32_t e4m3_satfinite(float t) {
+NVFP4_HOST_DEVICE inline std::uint32_t to_e4m3(float t) {
   if (t != t) return 0x7F;
   if (t < 0x1p-6f) return pattern(t + 0x1p14f) - pattern(0x1p14f);
   const std::uint32_t bits = pattern(at_most(t, 448));
@@ -76,14 +76,14 @@ NVFP4_HOST_DEVICE inline std::uint32_t e2m1_cut_256ths(float a) {
 }
 
 /// SrRule::carry of 8 bits, `random` < 256.
-NVFP4_HOST_DEVICE inline std::uint32_t e2m1_carry(float y, std::uint32_t random) {
+NVFP4_HOST_DEVICE inline std::uint32_t to_e2m1_carry(float y, std::uint32_t random) {
   return (e2m1_cut_256ths(at_most(fabsf(y), 6)) + random) >> 8 | sign_code(y);
 }
 
 }  // namespace portable
 
 /// SrRule::te_software, `random` < 256. No instruction does it.
-NVFP4_HOST_DEVICE inline std::uint32_t e2m1_te_software(float y, std::uint32_t random) {
+NVFP4_HOST_DEVICE inline std::uint32_t to_e2m1_te_software(float y, std::uint32_t random) {
   const float a = fabsf(y);
   const float step_256th = a < 2 ? 0x1p-9f : a < 4 ? 0x1p-8f : 0x1p-7f;
   const float sum = portable::at_most(portable::fused(static_cast<float>(random), step_256th, a), 6);
@@ -103,22 +103,22 @@ __device__ inline std::uint32_t cvt_e2m1x2(float low, float high) {
 #endif
 
 /// The code of y with its sign, by RNE: -0 gives 8, what is beyond 6 gives 6, and NaN gives +6.
-NVFP4_HOST_DEVICE inline std::uint32_t e2m1_satfinite(float y) {
+NVFP4_HOST_DEVICE inline std::uint32_t to_e2m1(float y) {
 #ifdef NVFP4_GPU_CVT_E2M1
   return cvt_e2m1x2(y, 0) & 15;
 #else
-  return portable::e2m1_satfinite(y);
+  return portable::to_e2m1(y);
 #endif
 }
 
 /// The byte of t >= 0 by RNE: beyond 448 it is 448, NaN gives 0x7F.
-NVFP4_HOST_DEVICE inline std::uint32_t e4m3_satfinite(float t) {
+NVFP4_HOST_DEVICE inline std::uint32_t to_e4m3(float t) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
   std::uint16_t codes;
   asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(0.f), "f"(t));
   return codes;
 #else
-  return portable::e4m3_satfinite(t);
+  return portable::to_e4m3(t);
 #endif
 }
 
@@ -134,11 +134,11 @@ __device__ inline std::uint32_t cvt_rs_e2m1x4(const float (&y)[4], std::uint32_t
 #endif
 
 /// SrRule::carry of 8 bits, `random` < 256.
-NVFP4_HOST_DEVICE inline std::uint32_t e2m1_carry(float y, std::uint32_t random) {
+NVFP4_HOST_DEVICE inline std::uint32_t to_e2m1_carry(float y, std::uint32_t random) {
 #ifdef NVFP4_GPU_CVT_RS
   return cvt_rs_e2m1x4({y, 0, 0, 0}, random) & 15;
 #else
-  return portable::e2m1_carry(y, random);
+  return portable::to_e2m1_carry(y, random);
 #endif
 }
 

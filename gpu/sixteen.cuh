@@ -202,8 +202,9 @@ __device__ uint2 stochastic_codes(const Sixteen<T>& x, const Largest& largest, N
   for (int j = 0; j < 16; ++j) {
     const Number y = D::scaled(Number(x.at(j)), encode, tensor);
     const std::uint32_t byte = words[j / 4] >> (8 * byte_of(ByteMap::hw, j % 4)) & 0xFF;
-    codes[j / 8] |= (rule == SrRule::carry ? e2m1_carry(y.value, byte) : e2m1_te_software(y.value, byte))
-                    << (j % 8 * 4);
+    codes[j / 8] |=
+        (rule == SrRule::carry ? to_e2m1_carry(y.value, byte) : to_e2m1_te_software(y.value, byte))
+        << (j % 8 * 4);
   }
   return make_uint2(codes[0], codes[1]);
 }
