@@ -11,34 +11,32 @@ namespace nvfp4::gpu {
 struct Output {
   TensorParts parts;
   std::int64_t rows, cols;
-  std::int64_t blocks;  ///< a row
-  bool tiled;           ///< scales in the 128x4 layout, else linear
-  bool per_row;         ///< an amax for each row
+  std::uint32_t blocks;  ///< a row
+  std::uint32_t tiles;   ///< across, of scales in the 128x4 layout; 0: they are linear
+  bool per_row;          ///< an amax for each row
   const float* amaxes;
   Setting setting;
   Draws draws;
-
-  __device__ std::int64_t scale_at(std::int64_t row, std::int64_t block) const {
-    if (!tiled) return row * blocks + block;
-    const std::int64_t tile = row / 128 * ((blocks + 3) / 4) + block / 4;
-    return tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block % 4;
-  }
 
   template <class D>
   __device__ auto tensor(std::int64_t row) const {
     return D::tensor(Number(amaxes[per_row ? row : 0]), setting);
   }
 
-  /// `codes` of the columns beyond the last are made 0.
-  __device__ void put(std::int64_t row, std::int64_t block, uint2 codes, std::uint32_t scale) const {
-    const std::int64_t left = cols - 16 * block;
-    if (left < 16) {
-      if (left <= 8) codes.y = 0;
-      std::uint32_t& last = left <= 8 ? codes.x : codes.y;
-      if (left % 8) last &= (1u << (left % 8 * 4)) - 1;
-    }
-    reinterpret_cast<uint2*>(parts.codes)[row * blocks + block] = codes;
-    parts.scales[scale_at(row, block)] = static_cast<std::uint8_t>(scale);
+  /// Codes of columns beyond the last are made 0.
+  __device__ uint2 without_padding(uint2 codes) const {
+    const auto left = static_cast<unsigned>(cols % 16);
+    return left < 8 ? make_uint2(codes.x & ((1u << 4 * left) - 1), 0)
+                    : make_uint2(codes.x, codes.y & ((1u << 4 * (left - 8)) - 1));
+  }
+
+  __device__ void put(std::uint32_t row, std::uint32_t block, uint2 codes, std::uint32_t scale) const {
+    if (block == blocks - 1 && cols % 16) codes = without_padding(codes);
+    const std::uint64_t at = std::uint64_t{row} * blocks + block;
+    reinterpret_cast<uint2*>(parts.codes)[at] = codes;
+    const std::uint64_t tiled =
+        (std::uint64_t{row / 128} * tiles + block / 4) * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block % 4;
+    parts.scales[tiles ? tiled : at] = static_cast<std::uint8_t>(scale);
   }
 };
 
@@ -53,14 +51,16 @@ __device__ float largest_of_lanes(float a) {
 /// A block, or one row of a 16x16 block whose amax `largest` has.
 template <class D, Dtype T, bool stochastic, class Tensor>
 __device__ void quantize_block(const Sixteen<T>& x, const Largest& largest, const Tensor& tensor,
-                               std::int64_t row, std::int64_t block, const Output& out) {
+                               const Encodes<D>& encodes, std::uint32_t row, std::uint32_t block,
+                               const Output& out) {
   const BlockScale<Number> scale = block_scale<D>(x, Number(largest.amax), tensor);
+  const Number encode = encodes.encode(scale);
   uint2 codes;
   if constexpr (stochastic)
-    codes = stochastic_codes<D>(x, largest, scale.encode, tensor, out.draws.rule,
+    codes = stochastic_codes<D>(x, largest.bound, encode, tensor, out.draws.rule,
                                 random_words(out.draws, row, block));
   else
-    codes = nearest_codes<D>(x, largest, scale.encode, tensor);
+    codes = nearest_codes<D>(x, largest.bound, encode, tensor);
   out.put(row, block, codes, scale.code.bits);
 }
 

@@ -40,14 +40,13 @@ __device__ inline void philox_round(uint4& c, const std::uint32_t (&key)[2]) {
 }
 
 /// The four words of a block, byte by byte as cvt.rs takes them.
-__device__ inline uint4 random_words(const Draws& d, std::int64_t row, std::int64_t block) {
+__device__ inline uint4 random_words(const Draws& d, std::uint32_t row, std::uint32_t block) {
   uint4 c;
   if (d.words) {
-    const std::uint32_t* w = d.words + row * d.words_per_row + 4 * block;
+    const std::uint32_t* w = d.words + row * d.words_per_row + 4 * std::int64_t{block};
     c = make_uint4(w[0], w[1], w[2], w[3]);
   } else {
-    c = make_uint4(d.block + static_cast<std::uint32_t>(block), d.row + static_cast<std::uint32_t>(row),
-                   d.stream[0], d.stream[1]);
+    c = make_uint4(d.block + block, d.row + row, d.stream[0], d.stream[1]);
 #pragma unroll
     for (int round = 0; round < 7; ++round) philox_round(c, d.key[round]);
     if (d.ten)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -19,92 +20,109 @@ struct Both {
   const std::uint16_t* x;
   std::int64_t rows, cols;
   bool aligned;  ///< every row starts at a multiple of 16 bytes
-  bool squares;  ///< 16x16 blocks
   std::uint32_t sign_mask;
   Output row, column;
 };
 
-/// A warp takes four rows of eight blocks at a time; of squares, two side by side.
-template <class D, Dtype T, bool stochastic, class Tensor>
-__device__ void quantize_tile_rows(const Tile& tile, const Both& t, const Tensor& tensor, std::int64_t row0,
-                                   std::int64_t col0) {
+/// Which kernel. 16x16 blocks are not transformed.
+template <Dtype of, bool are_squares, bool is_stochastic, bool is_transformed>
+struct Kind {
+  static constexpr Dtype dtype = of;
+  static constexpr bool squares = are_squares, stochastic = is_stochastic, transform = is_transformed;
+};
+
+/// Of one direction of a tile: its first row and block.
+template <class D>
+struct Quantizer {
+  using Tensor = decltype(D::tensor(Number(0), Setting{}));
+  const Output& out;
+  const Tensor& tensor;
+  const Encodes<D>& encodes;
+  std::uint32_t row, block;
+
+  template <class K>
+  __device__ void put(const Sixteen<K::dtype>& x, const Largest& largest, int r, int b) const {
+    if (row + r < out.rows && block + b < out.blocks)
+      quantize_block<D, K::dtype, K::stochastic>(x, largest, tensor, encodes, row + r, block + b, out);
+  }
+};
+
+/// A warp takes four rows of eight blocks at a time, in an order that leaves a chunk's turn in its row as it is. Of
+/// 16x16 blocks it takes two side by side.
+template <class D, class K>
+__device__ void quantize_tile_rows(const Tile& tile, const Quantizer<D>& to) {
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
 #pragma unroll 1
-  for (int unit = warp; unit < 32; unit += Tile::threads / 32) {
-    const int r = t.squares ? unit / 4 * 16 + lane % 16 : 4 * unit + lane / 8;
-    const int b = t.squares ? unit % 4 * 2 + lane / 16 : lane % 8;
-    const Sixteen<T> x = tile.row_block<T>(r, b);
+  for (int i = 0; i < 4; ++i) {
+    const int r =
+        K::squares ? warp * 16 + lane % 16 : lane / 8 + warp % 2 * 4 + i % 2 * 8 + warp / 2 * 16 + i / 2 * 64;
+    const int b = K::squares ? 2 * i + lane / 16 : lane % 8;
+    const Sixteen<K::dtype> x = tile.row_block<K::dtype>(r, b);
     Largest largest = largest_of<D>(x);
-    if (t.squares) largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
-    const std::int64_t row = row0 + r, block = col0 / 16 + b;
-    if (row < t.row.rows && block < t.row.blocks)
-      quantize_block<D, T, stochastic>(x, largest, tensor, row, block, t.row);
+    if constexpr (K::squares) largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
+    to.template put<K>(x, largest, r, b);
   }
 }
 
 /// A warp takes four blocks of 16 features at a time, eight and then eight.
-template <class D, Dtype T, bool stochastic, bool transform, class Tensor>
-__device__ void quantize_tile_columns(Tile& tile, const Both& t, const Tensor& tensor, std::int64_t row0,
-                                      std::int64_t col0) {
+template <class D, class K>
+__device__ void quantize_tile_columns(Tile& tile, const Quantizer<D>& to, const SignedHadamard& hadamard) {
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-  const SignedHadamard hadamard(transform ? t.sign_mask : 0);
 #pragma unroll 1
-  for (int unit = warp; unit < 16; unit += Tile::threads / 32) {
-    const int first = unit / 8 * 64, chunk = unit % 8 * 2;
-    Sixteen<T> x[2];
+  for (int half = 0; half < 2; ++half) {
+    Sixteen<K::dtype> x[2];
     Largest largest[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      if constexpr (transform)
-        x[i] = tile.transformed_block(first, chunk + i, hadamard);
+      if constexpr (K::transform)
+        x[i] = tile.transformed_block(64 * half, 2 * warp + i, hadamard);
       else
-        x[i] = tile.column_block<T>(first, chunk + i);
+        x[i] = tile.column_block<K::dtype>(64 * half, 2 * warp + i);
       largest[i] = largest_of<D>(x[i]);
     }
-    if (t.squares) {
-      const float all =
+    if constexpr (K::squares)
+      largest[0].amax = largest[1].amax =
           largest_of_lanes<4, 8, 16>(float_of(max(bits_of(largest[0].amax), bits_of(largest[1].amax))));
-      largest[0].amax = largest[1].amax = all;
-    }
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const std::int64_t row = col0 + 8 * (chunk + i) + lane / 4, block = (row0 + first) / 16 + lane % 4;
-      if (row < t.column.rows && block < t.column.blocks)
-        quantize_block<D, T, stochastic>(x[i], largest[i], tensor, row, block, t.column);
-    }
+    for (int i = 0; i < 2; ++i)
+      to.template put<K>(x[i], largest[i], 8 * (2 * warp + i) + lane / 4, 4 * half + lane % 4);
   }
 }
 
 /// What was read last for an amax is read first: some of it is still in L2.
-template <class D, Dtype T, bool stochastic, bool transform>
+template <class D, class K>
 __global__ void __launch_bounds__(Tile::threads, 4) both_kernel(const __grid_constant__ Both t) {
-  using Tensor = decltype(t.row.tensor<D>(0));
+  using Tensor = typename Quantizer<D>::Tensor;
   __shared__ Tile tile;
+  __shared__ Encodes<D> encodes[2];
   __shared__ alignas(Tensor) std::byte room[2][sizeof(Tensor)];
   const std::int64_t across = (t.cols + Tile::side - 1) / Tile::side, n = gridDim.x - 1 - blockIdx.x;
-  const std::int64_t row0 = n / across * Tile::side, col0 = n % across * Tile::side;
-  if (threadIdx.x < 2) {
-    const Output& out = threadIdx.x == 0 ? t.row : t.column;
-    if (out.parts.codes) {
-      new (room[threadIdx.x]) Tensor(out.tensor<D>(0));
-      if (row0 == 0 && col0 == 0) put_global<D>(out, 0);
-    }
-  }
+  const auto row0 = static_cast<std::uint32_t>(n / across * Tile::side),
+             col0 = static_cast<std::uint32_t>(n % across * Tile::side);
   tile.fill(t.x, row0, col0, t.rows, t.cols, t.aligned);
+  const int direction = static_cast<int>(threadIdx.x / 128);
+  if (const Output& out = direction == 0 ? t.row : t.column; out.parts.codes) {
+    const Tensor tensor = out.tensor<D>(0);
+    encodes[direction].fill(tensor, static_cast<int>(threadIdx.x % 128));
+    if (threadIdx.x % 128 == 0) new (room[direction]) Tensor(tensor);
+    if (threadIdx.x % 128 == 0 && n == 0) put_global<D>(out, 0);
+  }
+  Tile::wait();
   __syncthreads();
+  const auto tensor = [&](int of) -> const Tensor& { return *reinterpret_cast<const Tensor*>(room[of]); };
   if (t.row.parts.codes)
-    quantize_tile_rows<D, T, stochastic>(tile, t, *reinterpret_cast<const Tensor*>(room[0]), row0, col0);
-  if (transform) __syncthreads();  // rows are read before columns are written in their place
+    quantize_tile_rows<D, K>(tile, Quantizer<D>{t.row, tensor(0), encodes[0], row0, col0 / 16});
+  if (K::transform) __syncthreads();  // rows are read before columns are written in their place
   if (t.column.parts.codes)
-    quantize_tile_columns<D, T, stochastic, transform>(tile, t, *reinterpret_cast<const Tensor*>(room[1]),
-                                                       row0, col0);
+    quantize_tile_columns<D, K>(tile, Quantizer<D>{t.column, tensor(1), encodes[1], col0, row0 / 16},
+                                SignedHadamard(K::transform ? t.sign_mask : 0));
 }
 
-template <class D, Dtype T, bool stochastic, bool transform>
+template <class D, class K>
 void launch(const Both& t, Stream stream) {
   const std::int64_t tiles =
       (t.cols + Tile::side - 1) / Tile::side * ((t.rows + Tile::side - 1) / Tile::side);
-  both_kernel<D, T, stochastic, transform><<<static_cast<unsigned>(tiles), Tile::threads, 0, stream>>>(t);
+  both_kernel<D, K><<<static_cast<unsigned>(tiles), Tile::threads, 0, stream>>>(t);
   check_launch("both_kernel");
 }
 
@@ -112,23 +130,28 @@ using Launch = void (*)(const Both&, Stream);
 
 /// Null where there is no such kernel.
 template <class D, Dtype T>
-Launch launch_of(bool stochastic, bool transform) {
-  if constexpr (D::info.stochastic && T == Dtype::bf16)
-    if (transform) return stochastic ? launch<D, T, true, true> : launch<D, T, false, true>;
-  if constexpr (D::info.stochastic)
-    if (stochastic) return launch<D, T, true, false>;
-  return transform ? nullptr : launch<D, T, false, false>;
+Launch launch_of(bool squares, bool stochastic, bool transform) {
+  if constexpr (D::info.stochastic) {
+    if (transform && T == Dtype::bf16)
+      return stochastic ? launch<D, Kind<Dtype::bf16, false, true, true>>
+                        : launch<D, Kind<Dtype::bf16, false, false, true>>;
+    if (transform) return nullptr;
+    if (squares)
+      return stochastic ? launch<D, Kind<T, true, true, false>> : launch<D, Kind<T, true, false, false>>;
+    if (stochastic) return launch<D, Kind<T, false, true, false>>;
+  }
+  return squares || transform ? nullptr : launch<D, Kind<T, false, false, false>>;
 }
 
 template <class D>
-Launch launch_of(Dtype dtype, bool stochastic, bool transform) {
-  return dtype == Dtype::bf16   ? launch_of<D, Dtype::bf16>(stochastic, transform)
-         : dtype == Dtype::fp16 ? launch_of<D, Dtype::fp16>(stochastic, transform)
+Launch launch_of(Dtype dtype, bool squares, bool stochastic, bool transform) {
+  return dtype == Dtype::bf16   ? launch_of<D, Dtype::bf16>(squares, stochastic, transform)
+         : dtype == Dtype::fp16 ? launch_of<D, Dtype::fp16>(squares, stochastic, transform)
                                 : nullptr;
 }
 
 constexpr auto launches =
-    Fast::table([]<class D>(D) -> Launch (*)(Dtype, bool, bool) { return launch_of<D>; });
+    Fast::table([]<class D>(D) -> Launch (*)(Dtype, bool, bool, bool) { return launch_of<D>; });
 
 void require(bool holds, const std::string& what) {
   if (!holds) throw std::invalid_argument("row-wise and column-wise in one pass: expected " + what);
@@ -144,7 +167,6 @@ void quantize_both(MatrixView x, const Direction& rows, const Direction& columns
       .rows = x.rows,
       .cols = x.cols,
       .aligned = x.cols % 8 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0,
-      .squares = spec.block.rows == 16,
       .sign_mask = sign_mask.value_or(0),
       .row = output(x.rows, x.cols, x.dtype, spec, rows.amax, rows.parts, layout, stream),
       .column = output(x.cols, x.rows, x.dtype, columns.spec, columns.amax, columns.parts, layout, stream)};
@@ -154,12 +176,12 @@ void quantize_both(MatrixView x, const Direction& rows, const Direction& columns
               spec.stochastic.has_value() == columns.spec.stochastic.has_value() && !t.row.per_row &&
               !t.column.per_row,
           "one dialect, block shape and rounding, and one amax for each direction");
-  require(!t.squares || (!spec.dialect->four_over_six && !sign_mask),
-          "1x16 blocks for four-over-six and for a transform");
-  require(!sign_mask || x.rows % 16 == 0, "rows in multiples of 16 for a transform");
+  const bool squares = spec.block.rows == 16;
+  require(!sign_mask || (x.rows % 16 == 0 && !squares),
+          "1x16 blocks and rows in multiples of 16 for a transform");
   const Launch launch = launches[static_cast<std::size_t>(found - Fast::infos.begin())](
-      x.dtype, spec.stochastic.has_value(), sign_mask.has_value());
-  require(launch, "BF16 or FP16, and BF16 and te or te_rht_fused for a transform");
+      x.dtype, squares, spec.stochastic.has_value(), sign_mask.has_value());
+  require(launch, "BF16 or FP16; for a transform BF16 and te or te_rht_fused; 1x16 blocks for te_4over6");
   launch(t, stream);
 }
 

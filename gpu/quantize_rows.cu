@@ -49,21 +49,33 @@ __device__ Sixteen<T> load(const Source<T>& x, std::int64_t row, std::int64_t bl
   return to;
 }
 
+/// The encodes of the one tensor scale, by all threads.
+template <class D>
+__device__ void fill(Encodes<D>& encodes, const Output& out) {
+  if constexpr (Encodes<D>::exist) {
+    if (threadIdx.x < 128) encodes.fill(out.tensor<D>(0), static_cast<int>(threadIdx.x));
+    __syncthreads();
+  }
+}
+
 /// Threads lie along a row, `across` of them, a power of two, the rest of them in rows below. What was read last for an
 /// amax is read first: some of it is still in L2.
 template <class D, Dtype T, bool stochastic>
 __global__ void __launch_bounds__(threads)
     rows_kernel(const Source<T> x, const __grid_constant__ Output out, int across) {
+  __shared__ Encodes<D> encodes;
   const int down = threads / across;
   const std::int64_t block = std::int64_t{blockIdx.y} * across + threadIdx.x % across;
   const std::int64_t first =
       std::int64_t{gridDim.x - 1 - blockIdx.x} * rows_a_thread * down + threadIdx.x / across;
   if (blockIdx.x == 0 && threadIdx.x == 0 && blockIdx.y == 0 && !out.per_row) put_global<D>(out, 0);
-  if (block >= out.blocks) return;
   Sixteen<T> elements[rows_a_thread];
 #pragma unroll
   for (int i = 0; i < rows_a_thread; ++i)
-    if (first + i * down < out.rows) elements[i] = load(x, first + i * down, block, out);
+    if (block < out.blocks && first + i * down < out.rows)
+      elements[i] = load(x, first + i * down, block, out);
+  fill(encodes, out);
+  if (block >= out.blocks) return;
   auto tensor = out.tensor<D>(0);
 #pragma unroll
   for (int i = 0; i < rows_a_thread; ++i) {
@@ -73,7 +85,8 @@ __global__ void __launch_bounds__(threads)
       tensor = out.tensor<D>(row);
       if (block == 0) put_global<D>(out, row);
     }
-    quantize_block<D, T, stochastic>(elements[i], largest_of<D>(elements[i]), tensor, row, block, out);
+    quantize_block<D, T, stochastic>(elements[i], largest_of<D>(elements[i]), tensor, encodes,
+                                     static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(block), out);
   }
 }
 
@@ -81,6 +94,8 @@ __global__ void __launch_bounds__(threads)
 template <class D, Dtype T, bool stochastic>
 __global__ void __launch_bounds__(threads)
     squares_kernel(const Source<T> x, const __grid_constant__ Output out) {
+  __shared__ Encodes<D> encodes;
+  fill(encodes, out);
   const std::int64_t square = std::int64_t{blockIdx.x} * (threads / 16) + threadIdx.x / 16;
   const std::int64_t row = square / out.blocks * 16 + threadIdx.x % 16, block = square % out.blocks;
   if (square == 0 && threadIdx.x == 0) put_global<D>(out, 0);
@@ -88,13 +103,15 @@ __global__ void __launch_bounds__(threads)
   const Sixteen<T> elements = inside ? load(x, row, block, out) : Sixteen<T>{};
   Largest largest = largest_of<D>(elements);
   largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
-  if (inside) quantize_block<D, T, stochastic>(elements, largest, out.tensor<D>(0), row, block, out);
+  if (inside)
+    quantize_block<D, T, stochastic>(elements, largest, out.tensor<D>(0), encodes,
+                                     static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(block), out);
 }
 
 template <class D, Dtype T, bool stochastic>
 void launch(MatrixView x, const Output& out, Stream stream) {
   const Source<T> source{x.data, x.cols % 16 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0};
-  if (out.setting.block.rows == 16) {
+  if (out.setting.block.rows == 16 && !D::info.per_row) {
     const std::int64_t squares = (x.rows + 15) / 16 * out.blocks;
     squares_kernel<D, T, stochastic>
         <<<static_cast<unsigned>((squares + threads / 16 - 1) / (threads / 16)), threads, 0, stream>>>(source,
@@ -103,7 +120,7 @@ void launch(MatrixView x, const Output& out, Stream stream) {
   }
   const int across =
       static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::min<std::int64_t>(out.blocks, threads))));
-  const std::int64_t rows = std::int64_t{rows_a_thread} * threads / across;
+  const std::int64_t rows = rows_a_thread * threads / across;
   const dim3 grid(static_cast<unsigned>((x.rows + rows - 1) / rows),
                   static_cast<unsigned>((out.blocks + across - 1) / across));
   rows_kernel<D, T, stochastic><<<grid, threads, 0, stream>>>(source, out, across);

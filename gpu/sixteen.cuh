@@ -24,23 +24,24 @@ struct Sixteen {
     return __half2float(__ushort_as_half(static_cast<unsigned short>(pattern)));
   }
   __device__ float at(int j) const {
-    return widen(T == Dtype::fp32 ? word[j] : j % 2 ? word[j / 2] >> 16 : word[j / 2] & 0xFFFF);
+    if constexpr (T == Dtype::fp32) return __uint_as_float(word[j]);
+    if constexpr (T == Dtype::bf16)
+      return __uint_as_float(j % 2 ? word[j / 2] & 0xFFFF0000 : word[j / 2] << 16);
+    return widen(j % 2 ? word[j / 2] >> 16 : word[j / 2] & 0xFFFF);
   }
   __device__ Number operator()(int, int j) const { return Number(at(j)); }
 
   /// |x| of eight elements.
   __device__ void magnitudes(int first, float (&a)[8]) const {
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if constexpr (T == Dtype::fp32) {
-        a[i] = __uint_as_float(word[first + i] & 0x7FFFFFFF);
-      } else {
-        const std::uint32_t pair = word[(first + i) / 2];
-        if constexpr (T == Dtype::bf16)
-          a[i] = __uint_as_float(i % 2 ? pair & 0x7FFF0000 : (pair & 0x7FFF7FFF) << 16);
-        else
-          a[i] = widen((i % 2 ? pair >> 16 : pair) & 0x7FFF);
-      }
+    for (int i = 0; i < 8; ++i) a[i] = fabsf(at(first + i));
+  }
+
+  /// Bytes of ones for negative elements: the even ones of two words, then the odd ones. __byte_perm has no such mode.
+  __device__ static std::uint32_t sign_bytes(std::uint32_t a, std::uint32_t b) {
+    std::uint32_t bytes;
+    asm("prmt.b32 %0, %1, %2, 0xFBD9;" : "=r"(bytes) : "r"(a), "r"(b));
+    return bytes;
   }
 
   /// The signs of eight elements where their codes have them: bit 3 of each nibble.
@@ -51,9 +52,8 @@ struct Sixteen {
       for (int i = 0; i < 8; ++i) all |= (word[first + i] >> 31) << (4 * i + 3);
       return all;
     } else {
-      const std::uint32_t* w =
-          word + first / 2;  // bytes of ones: even elements in the first two, odd ones behind
-      const std::uint32_t low = __byte_perm(w[0], w[1], 0xFBD9), high = __byte_perm(w[2], w[3], 0xFBD9);
+      const std::uint32_t* w = word + first / 2;
+      const std::uint32_t low = sign_bytes(w[0], w[1]), high = sign_bytes(w[2], w[3]);
       const std::uint32_t even = __byte_perm(low, high, 0x5410), odd = __byte_perm(low, high, 0x7632);
       return ((even & 0x0F0F0F0F) | (odd & 0xF0F0F0F0)) & 0x88888888;
     }
@@ -83,18 +83,17 @@ struct Sixteen {
   }
 };
 
-/// A block's largest |x| by the dialect's rule, and whether it holds a NaN.
+/// A block's largest |x| by the dialect's rule, and a bound of all: NaN where there is one.
 struct Largest {
-  float amax;
-  bool nan;
+  float amax, bound;
 };
 
 template <class D, Dtype T>
 __device__ Largest largest_of(const Sixteen<T>& x) {
   const std::uint32_t pattern = x.amax_pattern();
-  const bool nan = pattern > Sixteen<T>::infinity;
-  if (!nan) return {Sixteen<T>::widen(pattern), false};
-  return {D::info.nan_in_block_amax ? default_nan().value : x.amax_without_nan(), true};
+  const float bound = Sixteen<T>::widen(pattern);
+  if (pattern <= Sixteen<T>::infinity) return {bound, bound};
+  return {D::info.nan_in_block_amax ? default_nan().value : x.amax_without_nan(), bound};
 }
 
 template <class D, Dtype T, class Tensor>
@@ -105,19 +104,39 @@ __device__ BlockScale<Number> block_scale(const Sixteen<T>& x, Number amax, cons
     return D::block(amax, tensor);
 }
 
-/// Dialects whose element is e2m1_satfinite(x * encode), but for subnormals that some flush: their codes are 0 unless
-/// encode is vast.
+/// Dialects whose element is e2m1_satfinite(x * encode).
 template <class D>
 inline constexpr bool is_product =
     std::is_base_of_v<dialects::te, D> || std::is_base_of_v<dialects::te_choice<dialects::te>, D> ||
-    std::is_base_of_v<dialects::vllm, D> || std::is_base_of_v<dialects::flashinfer, D> ||
-    std::is_base_of_v<dialects::flashinfer_per_token, D>;
+    std::is_base_of_v<dialects::vllm, D>;
 
-/// Whether every |x| * encode stays below 7, where the lines of e2m1.cuh need no bound, and nothing that a dialect
-/// flushes counts. False for NaN.
-__device__ inline bool is_tame(const Largest& largest, float encode) {
-  return !largest.nan && largest.amax * encode < 6.9f && encode < 0x1p100f;
+/// The same but for subnormals, which are flushed: their codes are 0 unless encode is vast.
+template <class D>
+inline constexpr bool is_flushed_product =
+    std::is_base_of_v<dialects::flashinfer, D> || std::is_base_of_v<dialects::flashinfer_per_token, D>;
+
+/// Whether codes are products' and every |x| * encode is below 7, where the lines of e2m1.cuh need no bound.
+template <class D>
+__device__ bool is_tame(float bound, float encode) {
+  if constexpr (is_flushed_product<D>) return bound * encode < 6.9f && encode < 0x1p100f;
+  return is_product<D> && bound * encode < 6.9f;
 }
+
+/// What elements are multiplied by where that depends on the block scale alone: looked up, not divided for.
+template <class D>
+struct Encodes {
+  static constexpr bool exist = requires(Number a) { D::block_encode(a, a); };
+  float of[exist ? 128 : 1];
+
+  template <class Tensor>
+  __device__ void fill(const Tensor& tensor, int code) {
+    if constexpr (exist)
+      of[code] = D::block_encode(e4m3_value(static_cast<std::uint32_t>(code)), tensor.decode).value;
+  }
+  __device__ Number encode(const BlockScale<Number>& scale) const {
+    return exist ? Number(of[scale.code.bits]) : scale.encode;
+  }
+};
 
 /// Eight codes of x * encode, which is tame.
 template <Dtype T>
@@ -176,12 +195,9 @@ __device__ std::uint32_t carry_eight(const Sixteen<T>& x, int first, float encod
 #endif
 }
 
-/// Sixteen codes, the first in the lowest nibble.
+/// Sixteen codes, the first in the lowest nibble, element by element. Rare, and so not inlined.
 template <class D, Dtype T, class Tensor>
-__device__ uint2 nearest_codes(const Sixteen<T>& x, const Largest& largest, Number encode,
-                               const Tensor& tensor) {
-  if (is_product<D> && is_tame(largest, encode.value))
-    return make_uint2(nearest_eight(x, 0, encode.value), nearest_eight(x, 8, encode.value));
+__device__ __noinline__ uint2 literal_nearest(Sixteen<T> x, Number encode, Tensor tensor) {
   std::uint32_t codes[2] = {0, 0};
 #pragma unroll
   for (int j = 0; j < 16; ++j)
@@ -191,22 +207,32 @@ __device__ uint2 nearest_codes(const Sixteen<T>& x, const Largest& largest, Numb
 
 /// The same, stochastic. `random` as random_words() gives it.
 template <class D, Dtype T, class Tensor>
-__device__ uint2 stochastic_codes(const Sixteen<T>& x, const Largest& largest, Number encode,
-                                  const Tensor& tensor, SrRule rule, uint4 random) {
-  if (rule == SrRule::carry && is_product<D> && is_tame(largest, encode.value))
-    return make_uint2(carry_eight(x, 0, encode.value, random.x, random.y),
-                      carry_eight(x, 8, encode.value, random.z, random.w));
+__device__ __noinline__ uint2 literal_stochastic(Sixteen<T> x, Number encode, Tensor tensor, SrRule rule,
+                                                 uint4 random) {
   const std::uint32_t words[4] = {random.x, random.y, random.z, random.w};
   std::uint32_t codes[2] = {0, 0};
 #pragma unroll
   for (int j = 0; j < 16; ++j) {
     const Number y = D::scaled(Number(x.at(j)), encode, tensor);
     const std::uint32_t byte = words[j / 4] >> (8 * byte_of(ByteMap::hw, j % 4)) & 0xFF;
-    codes[j / 8] |=
-        (rule == SrRule::carry ? to_e2m1_carry(y.value, byte) : to_e2m1_te_software(y.value, byte))
-        << (j % 8 * 4);
+    codes[j / 8] |= e2m1_stochastic(y, Code(byte), rule).bits << (j % 8 * 4);
   }
   return make_uint2(codes[0], codes[1]);
+}
+
+template <class D, Dtype T, class Tensor>
+__device__ uint2 nearest_codes(const Sixteen<T>& x, float bound, Number encode, const Tensor& tensor) {
+  if (!is_tame<D>(bound, encode.value)) return literal_nearest<D>(x, encode, tensor);
+  return make_uint2(nearest_eight(x, 0, encode.value), nearest_eight(x, 8, encode.value));
+}
+
+template <class D, Dtype T, class Tensor>
+__device__ uint2 stochastic_codes(const Sixteen<T>& x, float bound, Number encode, const Tensor& tensor,
+                                  SrRule rule, uint4 random) {
+  if (rule != SrRule::carry || !is_tame<D>(bound, encode.value))
+    return literal_stochastic<D>(x, encode, tensor, rule, random);
+  return make_uint2(carry_eight(x, 0, encode.value, random.x, random.y),
+                    carry_eight(x, 8, encode.value, random.z, random.w));
 }
 
 }  // namespace nvfp4::gpu

@@ -20,7 +20,8 @@ struct Tile {
     return static_cast<unsigned>(__cvta_generic_to_shared(&chunk[place(row, at)]));
   }
 
-  /// From (row, col) on, 0 beyond the matrix; asynchronous where every row starts at a multiple of 16 bytes.
+  /// From (row, col) on, 0 beyond the matrix; asynchronous, until wait(), where every row starts at a multiple of 16
+  /// bytes.
   __device__ void fill(const std::uint16_t* x, std::int64_t row, std::int64_t col, std::int64_t rows,
                        std::int64_t cols, bool aligned) {
 #pragma unroll
@@ -39,8 +40,8 @@ struct Tile {
         chunk[place(r, c)] = make_uint4(words[0], words[1], words[2], words[3]);
       }
     }
-    asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" ::: "memory");
   }
+  __device__ static void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
   template <Dtype T>
   __device__ static void put(Sixteen<T>& x, int first, uint4 quad) {
