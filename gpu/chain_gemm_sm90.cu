@@ -8,6 +8,7 @@
 #include <gpu/step_class.cuh>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 namespace nvfp4::gpu {
 namespace {
@@ -23,7 +24,8 @@ static_assert(halves == cluster, "each block loads one half of B");
 struct Entry {
   std::uint32_t tile;
   std::int32_t unit;
-  std::uint32_t split_all;        // all its steps are split, and the largest sum is watched
+  bool split_all;  // all its steps are split, and the largest sum is watched
+  bool split_any;
   std::uint32_t listed[cluster];  // whether a block's part was handed on
 };
 
@@ -111,7 +113,7 @@ __global__ void __launch_bounds__(256) plan_kernel(const __grid_constant__ Argum
   const bool splits_fit = top + sum_bits <= unit + split_bits, chains_fit = top <= unit + fraction_bits;
   if (threadIdx.x % 32 != 0) return;
   if (finite && (splits || split_all ? splits_fit : chains_fit)) {
-    p.work.entries[atomicAdd(p.work.taken, 1)] = {tile, unit, split_all, {}};
+    p.work.entries[atomicAdd(p.work.taken, 1)] = {tile, unit, split_all, splits > 0 || split_all, {}};
     if (!p.counts) return;
     const unsigned long long all = 4 * p.steps, split = split_all ? all : splits;
     atomicAdd(&p.counts->split, 4 * split);  // counted in 64 x 64 outputs
@@ -184,9 +186,8 @@ __device__ __forceinline__ void multiply_chain(float (&s)[64], std::uint64_t a, 
   // Warpgroups take turns, so that one adds while the other multiplies.
   asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
   sm90::wgmma_fence();
-  sm90::wgmma_64x128x16<false>(s, a, b);
 #pragma unroll
-  for (int k = 1; k < groups_of_step; ++k) sm90::wgmma_64x128x16<true>(s, a + 2 * k, b + 2 * k);
+  for (int k = 0; k < groups_of_step; ++k) sm90::wgmma_64x128x16(s, a + 2 * k, b + 2 * k, k > 0);
   sm90::wgmma_commit();
   asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
   sm90::wgmma_wait();
@@ -209,27 +210,57 @@ __device__ __forceinline__ float split_sum(float c, float t0, float t1, float t2
   return __fadd_rz(__fsub_rn(coarse, origin), fine);
 }
 
-// `most` grows to the largest |c| before the step.
-__device__ __forceinline__ void add_split(float (&c)[64], std::uint64_t a, std::uint64_t b, float origin,
-                                          float& most) {
-#pragma unroll
-  for (int part = 0; part < 4; ++part) {
-    const std::uint64_t columns = b + 256 * part;
-    sm90::wgmma_fence();
-    float t[groups_of_step][16];
-#pragma unroll
-    for (int k = 0; k < groups_of_step; ++k) sm90::wgmma_64x32x16(t[k], a + 2 * k, columns + 2 * k);
-    sm90::wgmma_commit();
-    sm90::wgmma_wait();
-#pragma unroll
-    for (int k = 0; k < groups_of_step; ++k) sm90::pin(t[k]);
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-      float& sum = c[16 * part + i];
-      most = fmaxf(most, fabsf(sum));
-      sum = split_sum(sum, t[0][i], t[1][i], t[2][i], t[3][i], origin);
-    }
+constexpr int parts = 16, part_cols = super_cols / parts, part_sums = 64 * part_cols / 128;
+
+// f of the constant `part`: registers have no index.
+template <class F>
+__device__ __forceinline__ void with_part(int part, F f) {
+  switch (part) {
+    case 0: return f(std::integral_constant<int, 0>{});
+    case 1: return f(std::integral_constant<int, 1>{});
+    case 2: return f(std::integral_constant<int, 2>{});
+    case 3: return f(std::integral_constant<int, 3>{});
+    case 4: return f(std::integral_constant<int, 4>{});
+    case 5: return f(std::integral_constant<int, 5>{});
+    case 6: return f(std::integral_constant<int, 6>{});
+    case 7: return f(std::integral_constant<int, 7>{});
+    case 8: return f(std::integral_constant<int, 8>{});
+    case 9: return f(std::integral_constant<int, 9>{});
+    case 10: return f(std::integral_constant<int, 10>{});
+    case 11: return f(std::integral_constant<int, 11>{});
+    case 12: return f(std::integral_constant<int, 12>{});
+    case 13: return f(std::integral_constant<int, 13>{});
+    case 14: return f(std::integral_constant<int, 14>{});
+    case 15: return f(std::integral_constant<int, 15>{});
   }
+}
+
+// A step of 16 of the columns. `most` grows to the largest |c| before it.
+__device__ __forceinline__ void add_split(float (&c)[halves][64], int part, std::uint64_t a, std::uint64_t b,
+                                          float origin, float& most) {
+  float t[groups_of_step][part_sums], sums[part_sums];
+  sm90::wgmma_fence();
+#pragma unroll
+  for (int k = 0; k < groups_of_step; ++k) sm90::wgmma_64x16x16(t[k], a + 2 * k, b + 2 * k);
+  sm90::wgmma_commit();
+  with_part(part, [&](auto constant) {
+    constexpr int at = constant * part_sums;
+#pragma unroll
+    for (int i = 0; i < part_sums; ++i) sums[i] = c[at / 64][at % 64 + i];
+  });
+  sm90::wgmma_wait();
+#pragma unroll
+  for (int k = 0; k < groups_of_step; ++k) sm90::pin(t[k]);
+#pragma unroll
+  for (int i = 0; i < part_sums; ++i) {
+    most = fmaxf(most, fabsf(sums[i]));
+    sums[i] = split_sum(sums[i], t[0][i], t[1][i], t[2][i], t[3][i], origin);
+  }
+  with_part(part, [&](auto constant) {
+    constexpr int at = constant * part_sums;
+#pragma unroll
+    for (int i = 0; i < part_sums; ++i) c[at / 64][at % 64 + i] = sums[i];
+  });
 }
 
 __device__ inline float converted(float x, float) { return x; }
@@ -265,39 +296,52 @@ __device__ __forceinline__ void store(const float (&c)[64], const Arguments& p, 
   }
 }
 
+// All steps of a tile, 64 x 256 outputs of it. Returns the largest |c| before a split.
+template <bool splits>
+__device__ __forceinline__ float add_steps(float (&c)[halves][64], std::int64_t steps, Shared& shared,
+                                           Turn& turn, int group, float origin) {
+  float most = 0, kept[64] = {};
+  for (int t = 0; t < steps; ++t, turn.advance()) {
+    shared.full[turn.stage].wait(turn.parity);
+    const Stage& stage = shared.stage[turn.stage];
+    const std::uint32_t split = splits ? shared.split[turn.stage] : 0;
+    const std::uint64_t a = sm90::descriptor(stage.a) + 512 * group, b = sm90::descriptor(stage.b[0]);
+    const auto release = [&] {
+      if (threadIdx.x % 32 < cluster) shared.empty[turn.stage].arrive_at(threadIdx.x % 32);
+    };
+#pragma unroll
+    for (int h = 0; h < halves; ++h) {
+      if (split >> h & 1) continue;
+      float fresh[64];
+      float(&s)[64] = splits ? fresh : kept;
+      multiply_chain(s, a, b + 1024 * h, group);
+      if (!splits && h == halves - 1) release();
+#pragma unroll
+      for (int j = 0; j < 64; ++j) c[h][j] = __fadd_rz(c[h][j], s[j]);
+    }
+    if constexpr (splits) {
+#pragma unroll 1
+      for (int part = 0; part < parts; ++part)
+        if (split >> part * part_cols / tile_rows & 1)
+          add_split(c, part, a, b + 8 * part_cols * part, origin, most);
+      release();
+    }
+  }
+  return most;
+}
+
 // A warpgroup.
 template <class Output>
-__device__ void consume(const Arguments& p, Shared& shared, std::uint32_t rank, int group) {
+__device__ __forceinline__ void consume(const Arguments& p, Shared& shared, std::uint32_t rank, int group) {
   const int lane = threadIdx.x % 32;
   if (group == 1) asm volatile("bar.arrive 1, 256;" ::: "memory");  // the first turn is group 0's
   Turn turn;
   for (std::uint32_t i = blockIdx.x / cluster; i < *p.work.taken; i += gridDim.x / cluster) {
     Entry& entry = p.work.entries[i];
     const float origin = 1.5f * power_of_two(entry.unit + origin_bits - folded_bits);
-    float c[halves][64] = {}, most = 0;
-    for (int t = 0; t < p.steps; ++t, turn.advance()) {
-      shared.full[turn.stage].wait(turn.parity);
-      const Stage& stage = shared.stage[turn.stage];
-      const std::uint32_t split = shared.split[turn.stage];
-      const std::uint64_t a = sm90::descriptor(stage.a) + 512 * group;
-#pragma unroll
-      for (int h = 0; h < halves; ++h) {
-        const std::uint64_t b = sm90::descriptor(stage.b[0]) + 1024 * h;
-        const auto release = [&] {
-          if (h == halves - 1 && lane < cluster) shared.empty[turn.stage].arrive_at(lane);
-        };
-        if (split >> h & 1) {
-          add_split(c[h], a, b, origin, most);
-          release();
-        } else {
-          float s[64];
-          multiply_chain(s, a, b, group);
-          release();
-#pragma unroll
-          for (int j = 0; j < 64; ++j) c[h][j] = __fadd_rz(c[h][j], s[j]);
-        }
-      }
-    }
+    float c[halves][64] = {};
+    const float most = entry.split_any ? add_steps<true>(c, p.steps, shared, turn, group, origin)
+                                       : add_steps<false>(c, p.steps, shared, turn, group, origin);
     const Place at = place_of(entry.tile, p.grid);
     const std::uint32_t row_tile = cluster * at.row + rank;
     const std::int64_t row =
@@ -316,9 +360,8 @@ __global__ void __launch_bounds__(threads, 1)
     chain_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
                  const __grid_constant__ Arguments p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  extern __shared__ std::uint8_t memory[];
-  auto& shared =
-      *reinterpret_cast<Shared*>((reinterpret_cast<std::uintptr_t>(memory) + 1023) & ~std::uintptr_t{1023});
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  auto& shared = *reinterpret_cast<Shared*>(memory);
   const std::uint32_t rank = sm90::cluster_rank();
   if (threadIdx.x == 0) {
     for (int i = 0; i < stages; ++i) {
@@ -389,7 +432,7 @@ CUtensorMap map_b(const ExpandedOperand& x, cuuint32_t v) {
 template <class Output>
 void launch(const Arguments& p, Stream stream) {
   const auto kernel = chain_kernel<Output>;
-  const int bytes = sizeof(Shared) + 1024;
+  const int bytes = sizeof(Shared);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "cudaFuncSetAttribute");
   int device = 0, processors = 0;

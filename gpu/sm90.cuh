@@ -117,48 +117,39 @@ __device__ inline void pin(float (&d)[n]) {
 #define NVFP4_F8(way, d, i)                                                                            \
   way(d[i]), way(d[i + 1]), way(d[i + 2]), way(d[i + 3]), way(d[i + 4]), way(d[i + 5]), way(d[i + 6]), \
       way(d[i + 7])
-#define NVFP4_F64(way, d)                                                               \
-  NVFP4_F8(way, d, 0), NVFP4_F8(way, d, 8), NVFP4_F8(way, d, 16), NVFP4_F8(way, d, 24), \
-      NVFP4_F8(way, d, 32), NVFP4_F8(way, d, 40), NVFP4_F8(way, d, 48), NVFP4_F8(way, d, 56)
-#define NVFP4_64X128X16(accumulate)                                                                       \
-  "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, " accumulate                                        \
-  ", 0;\n"                                                                                                \
-  "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "                                                \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
-  "%22, %23, "                                                                                            \
-  "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "  \
-  "%44, %45, "                                                                                            \
-  "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, " \
-  "accumulate, "                                                                                          \
-  "1, 1, 0, 0;\n}"
 #define NVFP4_OUT "=f"
 #define NVFP4_IN_OUT "+f"
 
 /// d = a * transpose(b), + d where `accumulate`: 64 x 128 outputs, K = 16 of BF16. Element 4 j + 2 r + c of d is row
 /// 16 (warp mod 4) + lane / 4 + 8 r, column 8 j + 2 (lane mod 4) + c.
-template <bool accumulate>
-__device__ inline void wgmma_64x128x16(float (&d)[64], std::uint64_t a, std::uint64_t b) {
-  if constexpr (accumulate)
-    asm volatile(NVFP4_64X128X16("1") : NVFP4_F64(NVFP4_IN_OUT, d) : "l"(a), "l"(b));
-  else
-    asm volatile(NVFP4_64X128X16("0") : NVFP4_F64(NVFP4_OUT, d) : "l"(a), "l"(b));
+__device__ inline void wgmma_64x128x16(float (&d)[64], std::uint64_t a, std::uint64_t b, bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
+      "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "
+      "%42, "
+      "%43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, "
+      "%63}, "
+      "%64, %65, accumulate, 1, 1, 0, 0;\n}"
+      : NVFP4_F8(NVFP4_IN_OUT, d, 0), NVFP4_F8(NVFP4_IN_OUT, d, 8), NVFP4_F8(NVFP4_IN_OUT, d, 16),
+        NVFP4_F8(NVFP4_IN_OUT, d, 24), NVFP4_F8(NVFP4_IN_OUT, d, 32), NVFP4_F8(NVFP4_IN_OUT, d, 40),
+        NVFP4_F8(NVFP4_IN_OUT, d, 48), NVFP4_F8(NVFP4_IN_OUT, d, 56)
+      : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
 }
 
-/// The same of 64 x 32 outputs, not accumulated.
-__device__ inline void wgmma_64x32x16(float (&d)[16], std::uint64_t a, std::uint64_t b) {
+/// The same of 64 x 16 outputs, not accumulated.
+__device__ inline void wgmma_64x16x16(float (&d)[8], std::uint64_t a, std::uint64_t b) {
   asm volatile(
       "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, 0, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, %16, %17, accumulate, 1, 1, "
-      "0, 0;\n}"
-      : NVFP4_F8(NVFP4_OUT, d, 0), NVFP4_F8(NVFP4_OUT, d, 8)
+      "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, accumulate, 1, 1, 0, 0;\n}"
+      : NVFP4_F8(NVFP4_OUT, d, 0)
       : "l"(a), "l"(b));
 }
 
 #undef NVFP4_IN_OUT
 #undef NVFP4_OUT
-#undef NVFP4_64X128X16
-#undef NVFP4_F64
 #undef NVFP4_F8
 
 }  // namespace nvfp4::gpu::sm90
