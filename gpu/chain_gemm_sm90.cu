@@ -8,31 +8,35 @@
 #include <gpu/step_class.cuh>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 
 namespace nvfp4::gpu {
 namespace {
 
-// A cluster of two blocks computes 256 x 256 outputs, a block 128 x 256, a warpgroup of it 64 x 256. Each block loads
-// its own rows of A, and half of the rows of B for both.
-constexpr int cluster = 2, consumers = 2, threads = 128 * (consumers + 1), stages = 4;
+// A cluster of two blocks computes 256 x 256 outputs, a block 128 x 256. Each block loads its own rows of A, and half of
+// the rows of B for both.
+constexpr int cluster = 2, stages = 4;
 constexpr int super_rows = cluster * tile_rows, super_cols = 256, halves = super_cols / tile_rows;
 constexpr int box_bytes = tile_rows * step_k * 2;
 static_assert(halves == cluster, "each block loads one half of B");
+
+// Tiles of nothing but chains: two warpgroups of 64 x 256 outputs each, which leaves the registers of 64 x 128 for a step's
+// sums. Tiles with splits, which are bound by additions: four of 64 x 128 outputs.
+enum class Tiles : std::uint8_t { chain, split };
+constexpr int consumers_of(Tiles kind) { return kind == Tiles::chain ? 2 : 4; }
+constexpr int threads_of(Tiles kind) { return 128 * (consumers_of(kind) + 1); }
 
 /// A tile of 256 x 256 that this kernel takes. All its groups and sums are multiples of 2^unit.
 struct Entry {
   std::uint32_t tile;
   std::int32_t unit;
-  bool split_all;  // all its steps are split, and the largest sum is watched
-  bool split_any;
+  std::uint32_t split_all;        // all its steps are split, and the largest sum is watched
   std::uint32_t listed[cluster];  // whether a block's part was handed on
 };
 
 struct Workspace {
-  std::uint32_t *taken, *left;  // counts
-  Entry* entries;
-  std::uint32_t* tiles;  // left
+  std::uint32_t *taken, *left;  // taken[Tiles], and how many are left
+  Entry* entries;               // of chain tiles from the front, of split tiles from the back
+  std::uint32_t* tiles;         // left
 };
 
 struct Grid {
@@ -64,6 +68,10 @@ __device__ Place place_of(std::uint32_t tile, const Grid& grid) {
 __device__ void hand_on(const Arguments& p, std::uint32_t row, std::uint32_t col) {
   if (row < p.grid.down && col < p.grid.across)
     p.work.tiles[atomicAdd(p.work.left, 1)] = row * p.grid.across + col;
+}
+
+__device__ Entry* entry_at(const Arguments& p, Tiles kind, std::uint32_t i) {
+  return p.work.entries + (kind == Tiles::chain ? i : p.grid.super_down * p.grid.super_across - 1 - i);
 }
 
 __device__ StepStats stats_at(const ExpandedOperand& x, std::uint32_t tile, std::int64_t steps,
@@ -113,7 +121,8 @@ __global__ void __launch_bounds__(256) plan_kernel(const __grid_constant__ Argum
   const bool splits_fit = top + sum_bits <= unit + split_bits, chains_fit = top <= unit + fraction_bits;
   if (threadIdx.x % 32 != 0) return;
   if (finite && (splits || split_all ? splits_fit : chains_fit)) {
-    p.work.entries[atomicAdd(p.work.taken, 1)] = {tile, unit, split_all, splits > 0 || split_all, {}};
+    const Tiles kind = splits || split_all ? Tiles::split : Tiles::chain;
+    *entry_at(p, kind, atomicAdd(p.work.taken + static_cast<int>(kind), 1)) = {tile, unit, split_all, {}};
     if (!p.counts) return;
     const unsigned long long all = 4 * p.steps, split = split_all ? all : splits;
     atomicAdd(&p.counts->split, 4 * split);  // counted in 64 x 64 outputs
@@ -151,18 +160,19 @@ template <class Output>
 constexpr int store_width = 16 / sizeof(Output);
 
 // One warp.
-template <class Output>
-__device__ void produce(const CUtensorMap& a, const CUtensorMap& b, const Arguments& p, Shared& shared,
-                        std::uint32_t rank) {
+template <class Output, Tiles kind>
+__device__ __forceinline__ void produce(const CUtensorMap& a, const CUtensorMap& b, const Arguments& p,
+                                        Shared& shared, std::uint32_t rank) {
   const int lane = threadIdx.x % 32;
   Turn turn;
-  for (std::uint32_t i = blockIdx.x / cluster; i < *p.work.taken; i += gridDim.x / cluster) {
-    const Entry& entry = p.work.entries[i];
+  for (std::uint32_t i = blockIdx.x / cluster; i < p.work.taken[static_cast<int>(kind)];
+       i += gridDim.x / cluster) {
+    const Entry& entry = *entry_at(p, kind, i);
     const Place at = place_of(entry.tile, p.grid);
     const std::uint32_t row = cluster * at.row + rank, col = halves * at.col;
     unsigned split[halves] = {};
     for (int t = 0; t < p.steps; ++t, turn.advance()) {
-      if (t % 32 == 0)
+      if (kind == Tiles::split && t % 32 == 0)
         for (int h = 0; h < halves; ++h)
           split[h] = __ballot_sync(
               ~0u, t + lane < p.steps &&
@@ -182,16 +192,18 @@ __device__ void produce(const CUtensorMap& a, const CUtensorMap& b, const Argume
 }
 
 // s = the exact sum of a chain of four groups: each of its partial sums fits 24 bits.
-__device__ __forceinline__ void multiply_chain(float (&s)[64], std::uint64_t a, std::uint64_t b, int group) {
-  // Warpgroups take turns, so that one adds while the other multiplies.
-  asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
+template <int n>
+__device__ __forceinline__ void multiply_chain(float (&s)[n], std::uint64_t a, std::uint64_t b) {
   sm90::wgmma_fence();
 #pragma unroll
-  for (int k = 0; k < groups_of_step; ++k) sm90::wgmma_64x128x16(s, a + 2 * k, b + 2 * k, k > 0);
+  for (int k = 0; k < groups_of_step; ++k) sm90::wgmma(s, a + 2 * k, b + 2 * k, k > 0);
   sm90::wgmma_commit();
-  asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
-  sm90::wgmma_wait();
-  sm90::pin(s);
+}
+
+template <int n>
+__device__ __forceinline__ void add_chain(float* c, const float (&s)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; ++i) c[i] = __fadd_rz(c[i], s[i]);
 }
 
 // The sum of c and four exact groups, truncated once. All are multiples of u = 2^unit, |c| < 2^36 u, and the groups' sum is
@@ -210,57 +222,26 @@ __device__ __forceinline__ float split_sum(float c, float t0, float t1, float t2
   return __fadd_rz(__fsub_rn(coarse, origin), fine);
 }
 
-constexpr int parts = 16, part_cols = super_cols / parts, part_sums = 64 * part_cols / 128;
-
-// f of the constant `part`: registers have no index.
-template <class F>
-__device__ __forceinline__ void with_part(int part, F f) {
-  switch (part) {
-    case 0: return f(std::integral_constant<int, 0>{});
-    case 1: return f(std::integral_constant<int, 1>{});
-    case 2: return f(std::integral_constant<int, 2>{});
-    case 3: return f(std::integral_constant<int, 3>{});
-    case 4: return f(std::integral_constant<int, 4>{});
-    case 5: return f(std::integral_constant<int, 5>{});
-    case 6: return f(std::integral_constant<int, 6>{});
-    case 7: return f(std::integral_constant<int, 7>{});
-    case 8: return f(std::integral_constant<int, 8>{});
-    case 9: return f(std::integral_constant<int, 9>{});
-    case 10: return f(std::integral_constant<int, 10>{});
-    case 11: return f(std::integral_constant<int, 11>{});
-    case 12: return f(std::integral_constant<int, 12>{});
-    case 13: return f(std::integral_constant<int, 13>{});
-    case 14: return f(std::integral_constant<int, 14>{});
-    case 15: return f(std::integral_constant<int, 15>{});
+// `most` grows to the largest |c| before the step.
+__device__ __forceinline__ void add_split(float (&c)[64], std::uint64_t a, std::uint64_t b, float origin,
+                                          float& most) {
+#pragma unroll
+  for (int part = 0; part < 8; ++part) {
+    float t[groups_of_step][8];
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < groups_of_step; ++k) sm90::wgmma(t[k], a + 2 * k, b + 128 * part + 2 * k);
+    sm90::wgmma_commit();
+    sm90::wgmma_wait();
+#pragma unroll
+    for (int k = 0; k < groups_of_step; ++k) sm90::pin(t[k]);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      float& sum = c[8 * part + i];
+      most = fmaxf(most, fabsf(sum));
+      sum = split_sum(sum, t[0][i], t[1][i], t[2][i], t[3][i], origin);
+    }
   }
-}
-
-// A step of 16 of the columns. `most` grows to the largest |c| before it.
-__device__ __forceinline__ void add_split(float (&c)[halves][64], int part, std::uint64_t a, std::uint64_t b,
-                                          float origin, float& most) {
-  float t[groups_of_step][part_sums], sums[part_sums];
-  sm90::wgmma_fence();
-#pragma unroll
-  for (int k = 0; k < groups_of_step; ++k) sm90::wgmma_64x16x16(t[k], a + 2 * k, b + 2 * k);
-  sm90::wgmma_commit();
-  with_part(part, [&](auto constant) {
-    constexpr int at = constant * part_sums;
-#pragma unroll
-    for (int i = 0; i < part_sums; ++i) sums[i] = c[at / 64][at % 64 + i];
-  });
-  sm90::wgmma_wait();
-#pragma unroll
-  for (int k = 0; k < groups_of_step; ++k) sm90::pin(t[k]);
-#pragma unroll
-  for (int i = 0; i < part_sums; ++i) {
-    most = fmaxf(most, fabsf(sums[i]));
-    sums[i] = split_sum(sums[i], t[0][i], t[1][i], t[2][i], t[3][i], origin);
-  }
-  with_part(part, [&](auto constant) {
-    constexpr int at = constant * part_sums;
-#pragma unroll
-    for (int i = 0; i < part_sums; ++i) c[at / 64][at % 64 + i] = sums[i];
-  });
 }
 
 __device__ inline float converted(float x, float) { return x; }
@@ -296,72 +277,95 @@ __device__ __forceinline__ void store(const float (&c)[64], const Arguments& p, 
   }
 }
 
-// All steps of a tile, 64 x 256 outputs of it. Returns the largest |c| before a split.
-template <bool splits>
-__device__ __forceinline__ float add_steps(float (&c)[halves][64], std::int64_t steps, Shared& shared,
-                                           Turn& turn, int group, float origin) {
-  float most = 0, kept[64] = {};
+__device__ inline void release(Shared& shared, const Turn& turn) {
+  const int lane = threadIdx.x % 32;
+  if (lane < cluster) shared.empty[turn.stage].arrive_at(lane);
+}
+
+// All steps of 64 x 256 outputs.
+__device__ __forceinline__ void add_steps(float (&c)[2][64], std::int64_t steps, Shared& shared, Turn& turn,
+                                          int group, float, float&) {
+  float s[64] = {};
   for (int t = 0; t < steps; ++t, turn.advance()) {
     shared.full[turn.stage].wait(turn.parity);
     const Stage& stage = shared.stage[turn.stage];
-    const std::uint32_t split = splits ? shared.split[turn.stage] : 0;
     const std::uint64_t a = sm90::descriptor(stage.a) + 512 * group, b = sm90::descriptor(stage.b[0]);
-    const auto release = [&] {
-      if (threadIdx.x % 32 < cluster) shared.empty[turn.stage].arrive_at(threadIdx.x % 32);
-    };
 #pragma unroll
     for (int h = 0; h < halves; ++h) {
-      if (split >> h & 1) continue;
-      float fresh[64];
-      float(&s)[64] = splits ? fresh : kept;
-      multiply_chain(s, a, b + 1024 * h, group);
-      if (!splits && h == halves - 1) release();
-#pragma unroll
-      for (int j = 0; j < 64; ++j) c[h][j] = __fadd_rz(c[h][j], s[j]);
-    }
-    if constexpr (splits) {
-#pragma unroll 1
-      for (int part = 0; part < parts; ++part)
-        if (split >> part * part_cols / tile_rows & 1)
-          add_split(c, part, a, b + 8 * part_cols * part, origin, most);
-      release();
+      // Warpgroups take turns, so that one adds while the other multiplies.
+      asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
+      multiply_chain(s, a, b + 1024 * h);
+      asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
+      sm90::wgmma_wait();
+      sm90::pin(s);
+      if (h == halves - 1) release(shared, turn);
+      add_chain(c[h], s);
     }
   }
-  return most;
+}
+
+// All steps of 64 x 128 outputs; `most` becomes the largest |c| before a split.
+__device__ __forceinline__ void add_steps(float (&c)[1][64], std::int64_t steps, Shared& shared, Turn& turn,
+                                          int group, float origin, float& most) {
+  for (int t = 0; t < steps; ++t, turn.advance()) {
+    shared.full[turn.stage].wait(turn.parity);
+    const Stage& stage = shared.stage[turn.stage];
+    const int h = group / 2;
+    const std::uint64_t a = sm90::descriptor(stage.a) + 512 * (group % 2), b = sm90::descriptor(stage.b[h]);
+    if (shared.split[turn.stage] >> h & 1) {
+      add_split(c[0], a, b, origin, most);
+    } else {
+#pragma unroll
+      for (int part = 0; part < 2; ++part) {
+        float s[32];
+        multiply_chain(s, a, b + 512 * part);
+        sm90::wgmma_wait();
+        sm90::pin(s);
+        add_chain(c[0] + 32 * part, s);
+      }
+    }
+    release(shared, turn);
+  }
 }
 
 // A warpgroup.
-template <class Output>
+template <class Output, Tiles kind>
 __device__ __forceinline__ void consume(const Arguments& p, Shared& shared, std::uint32_t rank, int group) {
-  const int lane = threadIdx.x % 32;
-  if (group == 1) asm volatile("bar.arrive 1, 256;" ::: "memory");  // the first turn is group 0's
+  constexpr int own = 2 * halves / consumers_of(kind);  // halves of the columns
+  const int lane = threadIdx.x % 32, first_half = group / 2 * own;
+  if (kind == Tiles::chain && group == 1)
+    asm volatile("bar.arrive 1, 256;" ::: "memory");  // group 0 comes first
   Turn turn;
-  for (std::uint32_t i = blockIdx.x / cluster; i < *p.work.taken; i += gridDim.x / cluster) {
-    Entry& entry = p.work.entries[i];
-    const float origin = 1.5f * power_of_two(entry.unit + origin_bits - folded_bits);
-    float c[halves][64] = {};
-    const float most = entry.split_any ? add_steps<true>(c, p.steps, shared, turn, group, origin)
-                                       : add_steps<false>(c, p.steps, shared, turn, group, origin);
+  for (std::uint32_t i = blockIdx.x / cluster; i < p.work.taken[static_cast<int>(kind)];
+       i += gridDim.x / cluster) {
+    Entry& entry = *entry_at(p, kind, i);
+    float c[own][64] = {}, most = 0;
+    add_steps(c, p.steps, shared, turn, group, 1.5f * power_of_two(entry.unit + origin_bits - folded_bits),
+              most);
     const Place at = place_of(entry.tile, p.grid);
     const std::uint32_t row_tile = cluster * at.row + rank;
     const std::int64_t row =
-        std::int64_t{row_tile} * tile_rows + 64 * group + threadIdx.x % 128 / 32 * 16 + lane / 4;
-    const std::int64_t col = std::int64_t{at.col} * super_cols + lane % 4 * store_width<Output>;
-    store<Output>(c[0], p, row, col);
-    store<Output>(c[1], p, row, col + tile_rows);
+        std::int64_t{row_tile} * tile_rows + 64 * (group % 2) + threadIdx.x % 128 / 32 * 16 + lane / 4;
+    const std::int64_t col =
+        std::int64_t{at.col} * super_cols + first_half * tile_rows + lane % 4 * store_width<Output>;
+#pragma unroll
+    for (int h = 0; h < own; ++h) store<Output>(c[h], p, row, col + h * tile_rows);
     if (most >= power_of_two(entry.unit + unseen_bits - folded_bits) &&
         atomicExch(&entry.listed[rank], 1) == 0)
       for (int h = 0; h < halves; ++h) hand_on(p, row_tile, halves * at.col + h);
   }
 }
 
-template <class Output>
-__global__ void __launch_bounds__(threads, 1)
-    chain_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
+template <class Output, Tiles kind>
+__global__ void __launch_bounds__(threads_of(kind), 1)
+    tiles_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
                  const __grid_constant__ Arguments p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  constexpr int consumers = consumers_of(kind);
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& shared = *reinterpret_cast<Shared*>(memory);
+  sm90::await_previous_kernel();
+  if (p.work.taken[static_cast<int>(kind)] == 0) return;
   const std::uint32_t rank = sm90::cluster_rank();
   if (threadIdx.x == 0) {
     for (int i = 0; i < stages; ++i) {
@@ -374,11 +378,11 @@ __global__ void __launch_bounds__(threads, 1)
   sm90::cluster_sync();
   const int group = threadIdx.x / 128;
   if (group == consumers) {
-    sm90::shrink_registers<40>();
-    if (threadIdx.x / 32 == 4 * consumers) produce<Output>(a, b, p, shared, rank);
+    sm90::shrink_registers<kind == Tiles::chain ? 40 : 32>();
+    if (threadIdx.x / 32 == 4 * consumers) produce<Output, kind>(a, b, p, shared, rank);
   } else {
-    sm90::grow_registers<232>();
-    consume<Output>(p, shared, rank, group);
+    sm90::grow_registers<kind == Tiles::chain ? 232 : 112>();
+    consume<Output, kind>(p, shared, rank, group);
   }
   __syncwarp();
   sm90::cluster_sync();  // the other block may still write here
@@ -429,28 +433,35 @@ CUtensorMap map_b(const ExpandedOperand& x, cuuint32_t v) {
                        {step_k, 2, 4, v / 2, static_cast<cuuint32_t>(tile_rows / (4 * v))});
 }
 
-template <class Output>
+template <class Output, Tiles kind>
 void launch(const Arguments& p, Stream stream) {
-  const auto kernel = chain_kernel<Output>;
-  const int bytes = sizeof(Shared);
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+  const auto kernel = tiles_kernel<Output, kind>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared)),
         "cudaFuncSetAttribute");
   int device = 0, processors = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
         "cudaDeviceGetAttribute");
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {cluster, 1, 1};
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim = {cluster, 1, 1};
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = processors / cluster * cluster;
-  config.blockDim = threads;
-  config.dynamicSmemBytes = bytes;
+  config.blockDim = threads_of(kind);
+  config.dynamicSmemBytes = sizeof(Shared);
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
+  config.attrs = attributes;
+  config.numAttrs = 2;
   check(cudaLaunchKernelEx(&config, kernel, map_a(p.a), map_b(p.b, store_width<Output>), p),
         "chain_gemm_sm90");
+}
+
+template <class Output>
+void launch(const Arguments& p, Stream stream) {
+  launch<Output, Tiles::chain>(p, stream);
+  launch<Output, Tiles::split>(p, stream);
 }
 
 Grid grid_of(std::int64_t m, std::int64_t n) {
@@ -470,7 +481,7 @@ std::int64_t entries_bytes(const Grid& g) {
 Workspace workspace_at(void* memory, const Grid& g) {
   auto* at = static_cast<std::uint8_t*>(memory);
   auto* counts = reinterpret_cast<std::uint32_t*>(at);
-  return {counts, counts + 1, reinterpret_cast<Entry*>(at + head_bytes),
+  return {counts, counts + 2, reinterpret_cast<Entry*>(at + head_bytes),
           reinterpret_cast<std::uint32_t*>(at + head_bytes + entries_bytes(g))};
 }
 

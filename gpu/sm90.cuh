@@ -86,6 +86,9 @@ __device__ inline void load_box(void* to, const CUtensorMap& map, const int (&x)
       : "memory");
 }
 
+/// Until the kernel that this one may overlap is done, and its writes are visible.
+__device__ inline void await_previous_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
 template <int registers>
 __device__ inline void grow_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
@@ -122,7 +125,7 @@ __device__ inline void pin(float (&d)[n]) {
 
 /// d = a * transpose(b), + d where `accumulate`: 64 x 128 outputs, K = 16 of BF16. Element 4 j + 2 r + c of d is row
 /// 16 (warp mod 4) + lane / 4 + 8 r, column 8 j + 2 (lane mod 4) + c.
-__device__ inline void wgmma_64x128x16(float (&d)[64], std::uint64_t a, std::uint64_t b, bool accumulate) {
+__device__ inline void wgmma(float (&d)[64], std::uint64_t a, std::uint64_t b, bool accumulate) {
   asm volatile(
       "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
@@ -138,8 +141,20 @@ __device__ inline void wgmma_64x128x16(float (&d)[64], std::uint64_t a, std::uin
       : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
 }
 
-/// The same of 64 x 16 outputs, not accumulated.
-__device__ inline void wgmma_64x16x16(float (&d)[8], std::uint64_t a, std::uint64_t b) {
+/// The same of 64 x 64 outputs.
+__device__ inline void wgmma(float (&d)[32], std::uint64_t a, std::uint64_t b, bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
+      "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, accumulate, 1, 1, 0, 0;\n}"
+      : NVFP4_F8(NVFP4_IN_OUT, d, 0), NVFP4_F8(NVFP4_IN_OUT, d, 8), NVFP4_F8(NVFP4_IN_OUT, d, 16),
+        NVFP4_F8(NVFP4_IN_OUT, d, 24)
+      : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
+}
+
+/// Of 64 x 16 outputs, not accumulated.
+__device__ inline void wgmma(float (&d)[8], std::uint64_t a, std::uint64_t b) {
   asm volatile(
       "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, 0, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
