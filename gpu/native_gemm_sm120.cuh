@@ -52,8 +52,7 @@ NVFP4_HOST_DEVICE void load_codes(Machine& gpu, std::uint32_t to, const std::uin
   constexpr int chunks = tile_k / 32;
   for (int i = gpu.thread(); i < tile * chunks; i += threads) {
     const std::int64_t r = row + i / chunks, byte = k_tile * (tile_k / 2) + i % chunks * 16;
-    const std::int64_t left = r < rows ? k / 2 - byte : 0;
-    const int bytes = left <= 0 ? 0 : left < 16 ? static_cast<int>(left) : 16;
+    const int bytes = r < rows && byte < k / 2 ? 16 : 0;
     gpu.copy16(to + chunk_at(i / chunks, i % chunks), bytes ? codes + r * (k / 2) + byte : codes, bytes);
   }
 }

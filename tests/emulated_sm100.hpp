@@ -41,9 +41,11 @@ class Sm100 {
 
   void run(const nvfp4::gpu::NativeGemm& p, std::int64_t block) {
     p_ = &p;
-    block_.run(
-        nvfp4::gpu::sm100::threads, [&] { nvfp4::gpu::sm100::multiply_block<n>(*this, p, block); },
-        [this] { return happen(); });
+    run(nvfp4::gpu::sm100::threads, [&] { nvfp4::gpu::sm100::multiply_block<n>(*this, p, block); });
+  }
+  void run(int threads, const std::function<void()>& body) {
+    threads_ = threads;
+    block_.run(threads, body, [this] { return happen(); });
     require(allocated_ == 0, "tensor memory is not freed");
     require(copies_.empty() && issued_.empty(), "a block ends before its work");
     for (const auto& [at, barrier] : barriers_) require(barrier.idle(), "a barrier ends within a phase");
@@ -52,11 +54,15 @@ class Sm100 {
   int thread() const { return block_.thread(); }
   std::uint32_t address(std::uint32_t at) const { return base + at; }
   void sync() {
-    block_.meet(all_, nvfp4::gpu::sm100::threads, [] {});
+    block_.meet(all_, threads_, [] {});
   }
   void before_sync() {}
   void after_sync() {}
   void fence_barriers() {}
+  void fence_writes() {}
+  void wait_sets() {}
+  void write(std::uint32_t at, std::uint32_t word) { std::memcpy(shared_.at(at, 4, 4), &word, 4); }
+  void set(std::uint32_t at, std::uint32_t word) { cell((at >> 16) + own_lane(at), at & 0xFFFF) = word; }
   std::uint32_t word(std::uint32_t at) {
     std::uint32_t x;
     std::memcpy(&x, shared_.at(at, 4, 4), 4);
@@ -117,12 +123,9 @@ class Sm100 {
     issue([=, this] { barriers_.at(barrier).arrive(0); });
   }
   void load32(std::uint32_t from, float (&x)[32]) {
-    const auto warp = static_cast<std::uint32_t>(thread() / 32),
-               lane = static_cast<std::uint32_t>(thread() % 32);
-    block_.meet(storing_[warp], 32, [] {});
-    require(from >> 16 == warp % 4 * 32, "a warp reaches its own lanes of tensor memory only");
-    for (std::uint32_t i = 0; i < 32; ++i)
-      x[i] = std::bit_cast<float>(cell((from >> 16) + lane, (from & 0xFFFF) + i));
+    const std::uint32_t lane = (from >> 16) + own_lane(from);
+    block_.meet(storing_[thread() / 32], 32, [] {});
+    for (std::uint32_t i = 0; i < 32; ++i) x[i] = std::bit_cast<float>(cell(lane, (from & 0xFFFF) + i));
   }
   template <int width>
   void store(std::int64_t at, const float* acc) {
@@ -152,6 +155,11 @@ class Sm100 {
     issued_.push_back(std::move(work));
   }
 
+  std::uint32_t own_lane(std::uint32_t address) const {
+    const auto mine = static_cast<std::uint32_t>(thread());
+    require(address >> 16 == mine / 32 % 4 * 32, "a warp reaches its own lanes of tensor memory only");
+    return mine % 32;
+  }
   static std::uint32_t swizzled(std::uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
   std::uint8_t* byte_at(std::uint32_t address) { return shared_.at(address - base, 1, 1); }
   std::uint8_t code_byte(bool of_a, std::int64_t row, std::int64_t byte) const {
@@ -223,7 +231,7 @@ class Sm100 {
   std::map<std::uint32_t, Barrier> barriers_{};
   std::vector<std::function<void()>> copies_{};
   std::deque<std::function<void()>> issued_{};
-  int issuer_ = 0;
+  int issuer_ = 0, threads_ = 0;
   std::vector<std::uint32_t> tensor_ = std::vector<std::uint32_t>(512 * 128, 0x7FC12345);
   std::uint32_t memory_ = 0, allocated_ = 0;
   const nvfp4::gpu::NativeGemm* p_ = nullptr;

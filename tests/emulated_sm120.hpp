@@ -34,6 +34,42 @@ constexpr std::size_t c_position(std::size_t lane, std::size_t v) {
 constexpr std::size_t a_scale_row(std::size_t lane) { return position(lane, {{2, 8}, {2, 0}, {8, 1}}); }
 constexpr std::size_t b_scale_col(std::size_t lane) { return position(lane, {{4, 0}, {8, 1}}); }
 
+/// What a lane gives to an instruction of its warp.
+struct Lane {
+  std::uint32_t at = 0, *regs = nullptr;
+  float* acc = nullptr;
+  const std::uint32_t *a = nullptr, *b = nullptr;
+  std::uint32_t a_scales = 0, b_scales = 0;
+};
+
+inline std::size_t row_major(std::size_t lane, std::size_t v) {
+  return c_position(lane, v) % 16 * 8 + c_position(lane, v) / 16;
+}
+inline std::uint8_t byte(std::uint32_t word, std::size_t j) {
+  return static_cast<std::uint8_t>(word >> 8 * j);
+}
+
+/// The instruction of a warp.
+inline void multiply(std::array<Lane, 32>& lanes) {
+  Instruction x(16, 8);
+  const auto nibble = [](const std::uint32_t* regs, std::size_t v) { return regs[v / 8] >> v % 8 * 4 & 15; };
+  for (std::size_t l = 0; l < 32; ++l) {
+    for (std::size_t v = 0; v < 32; ++v)
+      x.a[a_position(l, v) % 16 * 64 + a_position(l, v) / 16] = nibble(lanes[l].a, v);
+    for (std::size_t v = 0; v < 16; ++v)
+      x.b[b_position(l, v) % 8 * 64 + b_position(l, v) / 8] = nibble(lanes[l].b, v);
+    for (std::size_t v = 0; v < 4; ++v) x.c[row_major(l, v)] = std::bit_cast<std::uint32_t>(lanes[l].acc[v]);
+    for (std::size_t j = 0; j < 4; ++j) {  // the selectors are 0
+      if (l / 2 % 2 == 0) x.a_scales[a_scale_row(l) * 4 + j] = byte(lanes[l].a_scales, j);
+      if (l % 4 == 0) x.b_scales[b_scale_col(l) * 4 + j] = byte(lanes[l].b_scales, j);
+    }
+  }
+  const auto d = x.result();
+  for (std::size_t l = 0; l < 32; ++l)
+    for (std::size_t v = 0; v < 4; ++v)
+      lanes[l].acc[v] = std::bit_cast<float>(static_cast<std::uint32_t>(d[row_major(l, v)]));
+}
+
 class Sm120 {
  public:
   Sm120(Result& d, const Global& global, Arrival arrival, unsigned seed)
@@ -98,12 +134,6 @@ class Sm120 {
     int size;
     std::array<std::uint8_t, 16> bytes;
   };
-  struct Lane {
-    std::uint32_t at = 0, *regs = nullptr;
-    float* acc = nullptr;
-    const std::uint32_t *a = nullptr, *b = nullptr;
-    std::uint32_t a_scales = 0, b_scales = 0;
-  };
   struct Warp {
     fibers::Block::Meeting meeting;
     std::array<Lane, 32> lanes;
@@ -123,35 +153,6 @@ class Sm120 {
   void apply(const Copy& c) {
     const auto size = static_cast<std::uint32_t>(c.size);
     std::memcpy(shared_.at(c.to, size, size), c.bytes.data(), size);
-  }
-
-  static void multiply(std::array<Lane, 32>& lanes) {
-    Instruction x(16, 8);
-    const auto nibble = [](const std::uint32_t* regs, std::size_t v) {
-      return regs[v / 8] >> v % 8 * 4 & 15;
-    };
-    for (std::size_t l = 0; l < 32; ++l) {
-      for (std::size_t v = 0; v < 32; ++v)
-        x.a[a_position(l, v) % 16 * 64 + a_position(l, v) / 16] = nibble(lanes[l].a, v);
-      for (std::size_t v = 0; v < 16; ++v)
-        x.b[b_position(l, v) % 8 * 64 + b_position(l, v) / 8] = nibble(lanes[l].b, v);
-      for (std::size_t v = 0; v < 4; ++v)
-        x.c[row_major(l, v)] = std::bit_cast<std::uint32_t>(lanes[l].acc[v]);
-      for (std::size_t j = 0; j < 4; ++j) {  // the selectors are 0
-        if (l / 2 % 2 == 0) x.a_scales[a_scale_row(l) * 4 + j] = byte(lanes[l].a_scales, j);
-        if (l % 4 == 0) x.b_scales[b_scale_col(l) * 4 + j] = byte(lanes[l].b_scales, j);
-      }
-    }
-    const auto d = x.result();
-    for (std::size_t l = 0; l < 32; ++l)
-      for (std::size_t v = 0; v < 4; ++v)
-        lanes[l].acc[v] = std::bit_cast<float>(static_cast<std::uint32_t>(d[row_major(l, v)]));
-  }
-  static std::size_t row_major(std::size_t lane, std::size_t v) {
-    return c_position(lane, v) % 16 * 8 + c_position(lane, v) / 16;
-  }
-  static std::uint8_t byte(std::uint32_t word, std::size_t j) {
-    return static_cast<std::uint8_t>(word >> 8 * j);
   }
 
   fibers::Block block_;

@@ -3,6 +3,8 @@
 
 #include <ostream>
 
+#include "gpu/probe_tcgen05.cuh"
+#include "tests/adversary.hpp"
 #include "tests/emulated_sm100.hpp"
 #include "tests/emulated_sm120.hpp"
 
@@ -127,26 +129,62 @@ void run_sm100(Shape s, Data data, unsigned seed) {
             [&](emulated::Result& d, unsigned own) { return emulated::Sm100<n>(d, given.global, own); });
 }
 
+/// An MMA probe's tiles in the host's memory, with what the CPU makes of them.
+class Probed {
+ public:
+  Probed(const MmaOperands& x, const Accumulation& model)
+      : a_(x.a.begin(), x.a.end()),
+        b_(x.b.begin(), x.b.end()),
+        c_(x.c.begin(), x.c.end()),
+        d(x.c.size()),
+        expected(cpu_kernels().mma(x, model, false)) {
+    tiles = {static_cast<int>(x.rows),
+             static_cast<int>(x.cols),
+             static_cast<int>(x.k),
+             x.block,
+             a_.data(),
+             b_.data(),
+             c_.data(),
+             x.a_scales.data(),
+             x.b_scales.data(),
+             d.data()};
+  }
+  bool equal() const { return std::ranges::equal(d, expected); }
+  gpu::ProbeTiles tiles;
+
+ private:
+  std::vector<std::uint32_t> a_, b_, c_;
+
+ public:
+  std::vector<std::uint32_t> d;
+  std::vector<std::uint64_t> expected;
+};
+
+/// One m16n8k64 with 4 scales, as the probe of it has them.
+struct Nvfp4Fragments {
+  static constexpr int k = 64, bits = 4, shift = 0, scales = 4;
+};
+
 constexpr Shape ragged[] = {{1, 1, 32},     {3, 5, 96},     {16, 8, 64},    {128, 128, 128}, {129, 127, 160},
                             {70, 200, 288}, {140, 36, 544}, {33, 130, 416}, {100, 258, 32},  {1100, 9, 64}};
 
 }  // namespace
 
 TEST_SUITE("native GEMM") {
-  TEST_CASE("mma.sync, 128x4 scales: each output once, with the CPU's bits") {
+  TEST_CASE("mma.sync under 128x4 scales: each output once with the CPU's bits") {
     for (const Shape& s : ragged)
       for (const auto arrival : {emulated::Arrival::at_issue, emulated::Arrival::at_last_wait})
         for (const Data data : {Data::wide, Data::near, Data::poisoned})
           run_sm120(s, data, ScaleLayout::tiled_128x4, arrival);
   }
 
-  TEST_CASE("mma.sync, linear scales") {
+  TEST_CASE("mma.sync under linear scales") {
     for (const Shape& s : {Shape{1, 1, 64}, {129, 127, 192}, {70, 131, 320}, {128, 128, 640}})
       for (const auto arrival : {emulated::Arrival::at_issue, emulated::Arrival::at_last_wait})
         run_sm120(s, Data::wide, ScaleLayout::linear, arrival);
   }
 
-  TEST_CASE("tcgen05, 128 and 256 columns, under random orders of threads, copies and multiplications") {
+  TEST_CASE("tcgen05: 128 and 256 columns under random orders of threads and copies and multiplications") {
     for (const Shape& s : ragged)
       for (const Data data : {Data::wide, Data::near, Data::poisoned})
         run_sm100<128>(s, data, 11), run_sm100<256>(s, data, 12);
@@ -162,6 +200,43 @@ TEST_SUITE("native GEMM") {
   TEST_CASE("mma.sync: shared memory is as TMA's SWIZZLE_64B would leave it") {
     for (int at = 0; at < 8192; at += 16)
       CHECK(static_cast<int>(gpu::sm120::chunk_at(at / 64, at / 16 % 4)) == (at ^ (at >> 3 & 0x30)));
+  }
+
+  TEST_CASE("the probe of tcgen05: any C and chains and tiles of any size") {
+    adversary::Adversary adversary(5);
+    const Accumulation& model = *find_accumulation("sm100_nvfp4");
+    for (const Shape& s : {Shape{1, 1, 64}, {128, 128, 64}, {37, 100, 128}, {128, 5, 80}}) {
+      CAPTURE(s);
+      Probed probed(adversary.operands(model, Format::e2m1, 1, s.k, s.m, s.n), model);
+      const emulated::Global none;
+      emulated::Result unused(0, 0);
+      emulated::Sm100<128> machine(unused, none, 3);
+      machine.run(gpu::probe_sm100::side, [&] { gpu::probe_sm100::multiply_tile(machine, probed.tiles, 0); });
+      CHECK(probed.equal());
+    }
+  }
+
+  TEST_CASE("the probe of mma.sync: fragments of m16n8k64") {
+    adversary::Adversary adversary(6);
+    const Accumulation& model = *find_accumulation("sm120_nvfp4");
+    for (int round = 0; round < 20; ++round) {
+      Probed probed(adversary.operands(model, Format::e2m1, 1, 64, 16, 8), model);
+      std::array<gpu::Fragments, 32> registers{};
+      std::array<emulated::Lane, 32> lanes{};
+      std::array<float, 128> acc{};
+      for (std::size_t l = 0; l < 32; ++l) {
+        gpu::Fragments& x = registers[l];
+        gpu::load<Nvfp4Fragments>(x, probed.tiles, 0, 0, static_cast<int>(l));
+        for (std::size_t v = 0; v < 4; ++v)
+          acc[4 * l + v] = std::bit_cast<float>(probed.tiles.c[emulated::row_major(l, v)]);
+        lanes[l] = {.acc = &acc[4 * l], .a = x.a, .b = x.b, .a_scales = x.a_scales, .b_scales = x.b_scales};
+      }
+      emulated::multiply(lanes);
+      for (std::size_t l = 0; l < 32; ++l)
+        for (std::size_t v = 0; v < 4; ++v)
+          probed.d[emulated::row_major(l, v)] = std::bit_cast<std::uint32_t>(acc[4 * l + v]);
+      CHECK(probed.equal());
+    }
   }
 
   TEST_CASE("tcgen05: the instruction descriptor is CUTLASS's") {
