@@ -1,4 +1,4 @@
-#include <gpu/cublaslt_gemm.hpp>
+#include "cublaslt_gemm.hpp"
 
 #include <stdexcept>
 
@@ -11,7 +11,7 @@
 #include <memory>
 #include <mutex>
 
-#include <gpu/check.hpp>
+#include "check.hpp"
 
 namespace nvfp4::gpu {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include <gpu/native_gemm.hpp>
+#include "native_gemm.hpp"
 
 namespace nvfp4::gpu {
 

@@ -1,29 +1,16 @@
 #include <algorithm>
 #include <limits>
+#include <stdexcept>
+#include <string>
 
-#include <gpu/check.hpp>
-#include <gpu/cublaslt_gemm.hpp>
-#include <gpu/native_gemm.hpp>
-#include <gpu/native_gemm_sm100.hpp>
-#include <gpu/native_gemm_sm120.hpp>
+#include "cublaslt_gemm.hpp"
+#include "device.hpp"
+#include "native_gemm.hpp"
+#include "native_gemm_sm100.hpp"
+#include "native_gemm_sm120.hpp"
 
 namespace nvfp4::gpu {
 namespace {
-
-struct Capability {
-  int major = 0, minor = 0;
-};
-
-Capability current_device() {
-  int device = 0;
-  Capability found;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&found.major, cudaDevAttrComputeCapabilityMajor, device),
-        "cudaDeviceGetAttribute");
-  check(cudaDeviceGetAttribute(&found.minor, cudaDevAttrComputeCapabilityMinor, device),
-        "cudaDeviceGetAttribute");
-  return found;
-}
 
 bool fits(const NativeGemm& p) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();  // of TMA's coordinates
@@ -43,20 +30,20 @@ std::string_view name(NativeKernel kernel) {
   return names[static_cast<std::size_t>(kernel)];
 }
 
-bool takes(NativeKernel kernel, const NativeGemm& p, int major, int minor) {
+bool takes(NativeKernel kernel, const NativeGemm& p, int capability) {
   const bool tiled = p.layout == ScaleLayout::tiled_128x4, linear = p.layout == ScaleLayout::linear;
   if (!fits(p)) return false;
-  if (kernel == NativeKernel::sm100) return major == 10 && (minor == 0 || minor == 3) && tiled;
-  if (kernel == NativeKernel::sm120) return major == 12 && (tiled || (linear && p.k % 64 == 0));
+  if (kernel == NativeKernel::sm100) return tiled && (capability == 100 || capability == 103);
+  if (kernel == NativeKernel::sm120) return capability / 10 == 12 && (tiled || (linear && p.k % 64 == 0));
   if (kernel == NativeKernel::cublaslt)
-    return major >= 10 && tiled && p.n * static_cast<std::int64_t>(size_of(p.out)) % 16 == 0;
+    return capability >= 100 && tiled && p.n * static_cast<std::int64_t>(size_of(p.out)) % 16 == 0;
   return false;
 }
 
 NativeKernel native_kernel(const NativeGemm& p) {
-  const auto [major, minor] = current_device();
+  const int device = capability();
   for (const NativeKernel kernel : {NativeKernel::sm100, NativeKernel::sm120})
-    if (takes(kernel, p, major, minor)) return kernel;
+    if (takes(kernel, p, device)) return kernel;
   return NativeKernel::none;
 }
 
@@ -65,10 +52,9 @@ std::size_t native_gemm_workspace(NativeKernel kernel) {
 }
 
 void native_gemm(NativeKernel kernel, const NativeGemm& p, void* workspace, Stream stream) {
-  const auto [major, minor] = current_device();
-  if (!takes(kernel, p, major, minor))
+  if (const int device = capability(); !takes(kernel, p, device))
     throw std::invalid_argument("native GEMM: kernel " + std::string(name(kernel)) +
-                                " does not take this on sm_" + std::to_string(major * 10 + minor));
+                                " does not take this on sm_" + std::to_string(device));
   require_aligned(p.a, "A"), require_aligned(p.a_scales, "A's scales");
   require_aligned(p.b, "B"), require_aligned(p.b_scales, "B's scales");
   require_aligned(p.d, "D");

@@ -1,8 +1,8 @@
 #pragma once
 #include <cstdint>
 
-#include <gpu/host_device.hpp>
-#include <gpu/native_gemm.hpp>
+#include "host_device.hpp"
+#include "native_gemm.hpp"
 
 /// What both native kernels share. A kernel's body is a template over the Machine that it runs on: the hardware, or an
 /// emulator in the tests. `gpu` is its name in the bodies; shared memory is addressed by byte from its start.

@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <string_view>
 
-#include <gpu/stream.hpp>
 #include <nvfp4/layout.hpp>
 #include <nvfp4/quantize.hpp>
+#include "stream.hpp"
 
 namespace nvfp4::gpu {
 
@@ -34,8 +34,8 @@ std::string_view name(NativeKernel);
 /// Our kernel for the current device; never cublaslt.
 NativeKernel native_kernel(const NativeGemm&);
 
-/// Whether this kernel takes such a GEMM on a device of this compute capability, such as 10 and 3.
-bool takes(NativeKernel, const NativeGemm&, int major, int minor);
+/// Whether this kernel takes such a GEMM on a device of this compute capability, such as 103.
+bool takes(NativeKernel, const NativeGemm&, int capability);
 
 /// Bytes of workspace, aligned to 256, that this kernel wants; 0 for ours.
 std::size_t native_gemm_workspace(NativeKernel);

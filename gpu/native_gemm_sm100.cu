@@ -1,8 +1,8 @@
-#include <gpu/native_gemm_sm100.cuh>
-#include <gpu/native_gemm_sm100.hpp>
-#include <gpu/native_output.cuh>
-#include <gpu/tensor_map.hpp>
-#include <gpu/tensor_memory.cuh>
+#include "native_gemm_sm100.cuh"
+#include "native_gemm_sm100.hpp"
+#include "native_output.cuh"
+#include "tensor_map.hpp"
+#include "tensor_memory.cuh"
 
 namespace nvfp4::gpu {
 namespace {

@@ -1,5 +1,5 @@
 #pragma once
-#include <gpu/native_gemm.cuh>
+#include "native_gemm.cuh"
 
 /// A GEMM by tcgen05.mma of kind mxf4nvf4: a block makes 128 x N of D in tensor memory, N 128 or 256, K in tiles of 256.
 /// One thread loads, one issues, four warps store. Descriptors and layouts: PTX ISA, CUTLASS's mma_sm100_desc.hpp and

@@ -1,7 +1,7 @@
-#include <gpu/native_gemm_sm120.cuh>
-#include <gpu/native_gemm_sm120.hpp>
-#include <gpu/native_output.cuh>
-#include <gpu/warp_memory.cuh>
+#include "native_gemm_sm120.cuh"
+#include "native_gemm_sm120.hpp"
+#include "native_output.cuh"
+#include "warp_memory.cuh"
 
 namespace nvfp4::gpu {
 namespace {

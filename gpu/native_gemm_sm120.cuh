@@ -1,5 +1,5 @@
 #pragma once
-#include <gpu/native_gemm.cuh>
+#include "native_gemm.cuh"
 
 /// A GEMM by mma.sync.m16n8k64 of kind mxf4nvf4: a block of 8 warps makes 128 x 128 of D, K in tiles of 128 that pass
 /// through a ring of stages in shared memory. Fragments: PTX ISA, and CUTLASS's MMA_Traits of SM120_16x8x64_TN_VS.

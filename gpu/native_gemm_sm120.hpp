@@ -1,5 +1,5 @@
 #pragma once
-#include <gpu/native_gemm.hpp>
+#include "native_gemm.hpp"
 
 namespace nvfp4::gpu {
 

@@ -3,8 +3,8 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
-#include <gpu/check.hpp>
-#include <gpu/native_gemm.cuh>
+#include "check.hpp"
+#include "native_gemm.cuh"
 
 namespace nvfp4::gpu {
 

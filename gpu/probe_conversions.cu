@@ -1,8 +1,9 @@
 #include <tuple>
 
-#include <gpu/check.hpp>
-#include <gpu/device_array.hpp>
-#include <gpu/probe_instructions.hpp>
+#include "check.hpp"
+#include "device.hpp"
+#include "memory.hpp"
+#include "probe_instructions.hpp"
 
 #if defined(__CUDA_ARCH_FAMILY_SPECIFIC__)
 #define NVFP4_HAS_E2M1 \
@@ -81,7 +82,7 @@ std::vector<Out> all(F f, int width, std::span<const In> x, std::span<const More
     throw std::invalid_argument("a conversion takes whole groups of " + std::to_string(width));
   if (count == 0) return {};
   const DeviceArray<In> in(x);
-  DeviceArray<Out> out(count);
+  const DeviceArray<Out> out(count);
   const std::tuple<DeviceArray<More>...> others(more...);
   std::apply(
       [&](const auto&... other) {
@@ -90,14 +91,9 @@ std::vector<Out> all(F f, int width, std::span<const In> x, std::span<const More
       },
       others);
   check_launch("a conversion");
-  return out.host();
-}
-
-int major_capability() {
-  int device = 0, major = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  return major;
+  std::vector<Out> y(count);
+  out.copy_to(y);
+  return y;
 }
 
 void require(bool exists, const char* instruction) {
@@ -107,8 +103,14 @@ void require(bool exists, const char* instruction) {
 
 }  // namespace
 
-bool has_e2m1_conversions() { return major_capability() == 10 || major_capability() == 12; }
-bool has_stochastic_conversions() { return major_capability() == 10; }
+bool has_e2m1_conversions() {
+  const int device = capability();
+  return device == 100 || device == 103 || device / 10 == 12;
+}
+bool has_stochastic_conversions() {
+  const int device = capability();
+  return device == 100 || device == 103;
+}
 
 std::vector<std::uint8_t> cvt_rn_e2m1x2(std::span<const float> pairs) {
   require(has_e2m1_conversions(), "cvt.rn.satfinite.e2m1x2.f32");
@@ -130,7 +132,7 @@ std::vector<std::uint16_t> cvt_rs_e2m1x4(std::span<const float> fours,
 }
 
 std::vector<std::uint16_t> cvt_rn_e4m3x2(std::span<const float> pairs) {
-  require(major_capability() >= 9, "cvt.rn.satfinite.e4m3x2.f32");
+  require(capability() >= 90, "cvt.rn.satfinite.e4m3x2.f32");
   return all<std::uint16_t>(ToE4m3(), 2, pairs);
 }
 

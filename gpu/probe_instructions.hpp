@@ -20,8 +20,8 @@ struct MmaInstruction {
   Format element;     ///< of A and of B
   std::optional<Format> scale{};
   int block = 0;
-  bool fp16 = false;                          ///< C and D are FP16
-  bool (*exists)(int major, int minor) = {};  ///< on a device of this compute capability
+  bool fp16 = false;                         ///< C and D are FP16
+  bool (*exists)(int capability) = nullptr;  ///< on a device of this compute capability, such as 103
 };
 std::span<const MmaInstruction> mma_instructions();
 bool exists(const MmaInstruction&);  ///< on the current device

@@ -1,9 +1,10 @@
 #include <algorithm>
 
-#include <gpu/check.hpp>
-#include <gpu/device_array.hpp>
-#include <gpu/probe_instructions.hpp>
-#include <gpu/probe_mma.cuh>
+#include "check.hpp"
+#include "device.hpp"
+#include "memory.hpp"
+#include "probe_instructions.hpp"
+#include "probe_mma.cuh"
 
 namespace nvfp4::gpu {
 namespace {
@@ -108,10 +109,10 @@ void launch(const ProbeTiles& t, std::int64_t tiles) {
   check_launch("MMA probe");
 }
 
-bool since_80(int major, int) { return major >= 8; }
-bool since_90(int major, int) { return major >= 9; }
-bool of_120(int major, int) { return major == 12; }
-bool of_100(int major, int minor) { return major == 10 && (minor == 0 || minor == 3); }
+bool since_80(int capability) { return capability >= 80; }
+bool since_90(int capability) { return capability >= 90; }
+bool of_120(int capability) { return capability / 10 == 12; }
+bool of_100(int capability) { return capability == 100 || capability == 103; }
 
 struct Entry {
   MmaInstruction instruction;
@@ -119,8 +120,7 @@ struct Entry {
 };
 
 template <class I>
-constexpr Entry dense(std::string_view name, std::string_view model, Format element,
-                      bool (*exists)(int, int)) {
+constexpr Entry dense(std::string_view name, std::string_view model, Format element, bool (*exists)(int)) {
   return {{name, model, 16, 8, I::k, element, std::nullopt, 0, I::fp16, exists}, launch<I>};
 }
 template <class I>
@@ -195,24 +195,19 @@ std::span<const MmaInstruction> mma_instructions() {
   return all;
 }
 
-bool exists(const MmaInstruction& instruction) {
-  int device = 0, major = 0, minor = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
-  return instruction.exists(major, minor);
-}
+bool exists(const MmaInstruction& instruction) { return instruction.exists(capability()); }
 
 std::vector<std::uint64_t> run(const MmaInstruction& instruction, const MmaOperands& x) {
   validate(instruction, x);
   const auto a = words(x.a), b = words(x.b), c = words(x.c);
   const DeviceArray<std::uint8_t> a_scales(x.a_scales), b_scales(x.b_scales);
-  DeviceArray<std::uint32_t> d(x.c.size());
+  const DeviceArray<std::uint32_t> d(x.c.size());
   entry_of(instruction)
       .launch({static_cast<int>(x.rows), static_cast<int>(x.cols), static_cast<int>(x.k), instruction.block,
                a.data(), b.data(), c.data(), a_scales.data(), b_scales.data(), d.data()},
               x.tiles);
-  const auto codes = d.host();
+  std::vector<std::uint32_t> codes(x.c.size());
+  d.copy_to(codes);
   return {codes.begin(), codes.end()};
 }
 

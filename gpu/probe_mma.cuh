@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include <gpu/host_device.hpp>
+#include "host_device.hpp"
 
 namespace nvfp4::gpu {
 

@@ -1,8 +1,8 @@
 #pragma once
 #include <bit>
 
-#include <gpu/native_gemm_sm100.cuh>
-#include <gpu/probe_mma.cuh>
+#include "native_gemm_sm100.cuh"
+#include "probe_mma.cuh"
 
 /// tcgen05.mma of kind mxf4nvf4 on one tile of at most 128 x 128, K in steps of 64. The Machine has what that of
 /// native_gemm_sm100.cuh has, but none of its bulk copies, and beside it: write(at, word) to shared memory and

@@ -1,7 +1,7 @@
 #include <cudaTypedefs.h>
 
-#include <gpu/check.hpp>
-#include <gpu/tensor_map.hpp>
+#include "check.hpp"
+#include "tensor_map.hpp"
 
 namespace nvfp4::gpu {
 namespace {

@@ -1,9 +1,9 @@
 #pragma once
-#include <gpu/bulk_memory.cuh>
+#include "bulk_memory.cuh"
 
 namespace nvfp4::gpu {
 
-/// What sm100::multiply_block needs of a machine but store: tcgen05, of sm_100a and sm_103a.
+/// What sm100::multiply_block needs of a machine but store, and probe_sm100::multiply_tile: tcgen05, of sm_100a and sm_103a.
 struct TensorMemory : BulkMemory {
   using BulkMemory::BulkMemory;
 
@@ -50,6 +50,16 @@ struct TensorMemory : BulkMemory {
         : "r"(from)
         : "memory");
   }
+
+  __device__ void write(std::uint32_t at, std::uint32_t word) {
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(base + at), "r"(word) : "memory");
+  }
+  /// What threads wrote is seen by tcgen05 from the next barrier on.
+  __device__ void fence_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+  __device__ void set(std::uint32_t at, std::uint32_t x) {
+    asm volatile("tcgen05.st.sync.aligned.32x32b.x1.b32 [%0], {%1};" ::"r"(at), "r"(x) : "memory");
+  }
+  __device__ void wait_sets() { asm volatile("tcgen05.wait::st.sync.aligned;" ::: "memory"); }
 };
 
 }  // namespace nvfp4::gpu

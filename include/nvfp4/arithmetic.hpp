@@ -51,25 +51,25 @@ inline constexpr float one_over_2688 = 0x1.861862p-12f;  ///< FP32(1/2688): 0x39
 
 /// How PyTorch divides a Python number by a tensor: two roundings.
 template <class F>
-F rdiv(float numerator, F x) {
+constexpr F rdiv(float numerator, F x) {
   return F(1) / x * F(numerator);
 }
 
 /// The nearest value of a matrix's element type.
 template <class F>
-F to_dtype(F x, Dtype dtype) {
+constexpr F to_dtype(F x, Dtype dtype) {
   return dtype == Dtype::fp32 ? x : dtype == Dtype::bf16 ? to_bf16(x) : to_fp16(x);
 }
 
 /// The code of an element that was scaled, with the block's random bytes.
 template <class F>
-typename F::Code e2m1_stochastic(F y, typename F::Code random, SrRule rule) {
+constexpr typename F::Code e2m1_stochastic(F y, typename F::Code random, SrRule rule) {
   return rule == SrRule::carry ? e2m1_carry(y, random) : e2m1_te_software(y, random);
 }
 
 /// RNE with the sign of v < 0: -0 gives code 0. NaN meets no rounding rule and gives 0.
 template <class F>
-typename F::Code e2m1_by_comparison(F v) {
+constexpr typename F::Code e2m1_by_comparison(F v) {
   return select(is_nan(v), typename F::Code(0), e2m1_magnitude(v) | negative(v));
 }
 

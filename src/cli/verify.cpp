@@ -26,13 +26,13 @@ struct Options {
 
 /// The reference as a device is held against itself: that shows no more than that it repeats.
 std::vector<Layer> layers_of(const std::string& device) {
-  kernels_of(device);
+  const Kernels& kernels = kernels_of(device);
   std::vector<Layer> layers;
   if (device == "reference") layers.push_back({"reference", &reference_kernels()});
   if (device == "cpu")
     for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
       layers.push_back({"cpu " + std::string(name(isa)), cpu_kernels(isa)});
-  layers.push_back({"gpu", nullptr});
+  layers.push_back({"gpu", device == "gpu" ? &kernels : nullptr});
   return layers;
 }
 

@@ -28,24 +28,24 @@ struct arcquant {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = amax * F(one_over_2688);
     return {global, to_bf16(global)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(max_nan(to_bf16(amax / tensor.divisor) / F(6), F(0x1p-9f)));
     return {scale.code, F(1) / scale.value};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
     return e2m1_satfinite(to_bf16(x / tensor.divisor) * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale * global);
   }
 };

@@ -22,30 +22,30 @@ struct auto_round {
   };
 
   template <class F>
-  static F reciprocal(F t) {
+  static constexpr F reciprocal(F t) {
     return select(t == F(0), F(0), F(1) / t);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = F(2688) * reciprocal(amax);
     return {global, reciprocal(global)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(tensor.global * (amax * F(one_sixth)));
     return {scale.code, reciprocal(scale.value * tensor.inverse)};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_by_comparison(x * encode);
   }
 
   /// Its qdq, in the input's element type.
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting& setting) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting& setting) {
     const F encode = reciprocal(scale * reciprocal(global));
     return to_dtype(element * reciprocal(encode), setting.dtype);
   }

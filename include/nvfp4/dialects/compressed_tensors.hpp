@@ -24,7 +24,7 @@ struct compressed_tensors {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting& setting) {
+  static constexpr Tensor<F> tensor(F amax, const Setting& setting) {
     const Dtype dtype = setting.dtype;
     const F least(dtype == Dtype::fp16 ? 0x1p-14f : flt_min);  // finfo(dtype).tiny
     const F inverse = to_dtype(F(1) / max_nan(amax, least), dtype);
@@ -33,7 +33,7 @@ struct compressed_tensors {
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(tensor.global * to_dtype(amax / F(6), tensor.dtype));
     const auto underflows = scale.value == F(0);
     const F value = select(underflows, F(0.125f), scale.value);
@@ -41,14 +41,14 @@ struct compressed_tensors {
   }
 
   template <class F>
-  static typename F::Code element(F x, F divisor, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F divisor, const Tensor<F>& tensor) {
     const F v = x / divisor;
     const typename F::Code nan(tensor.dtype == Dtype::fp32 ? 0 : 8);
     return select(is_nan(v), nan, e2m1_by_comparison(v));
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale * (F(1) / global));
   }
 };

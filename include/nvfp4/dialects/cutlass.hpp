@@ -22,29 +22,29 @@ struct cutlass_epilogue {
   };
 
   template <class F>
-  static F norm_constant(F amax) {
+  static constexpr F norm_constant(F amax) {
     return select(amax == F(0), F(1), F(2688) / amax);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = norm_constant(amax);
     return {global, global * rcp_approx_ftz(F(6))};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(amax * tensor.sixth);
     return {scale.code, min_nan(tensor.global * rcp_approx_ftz(scale.value), F(flt_max))};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_satfinite(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale / global);
   }
 };
@@ -61,19 +61,19 @@ struct cutlass_epilogue_host : cutlass_epilogue {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = norm_constant(amax);
     return {global, global * F(one_sixth)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(amax * tensor.sixth);
     return {scale.code, min_nan(tensor.global * (F(1) / scale.value), F(flt_max))};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     using Code = typename F::Code;
     return e2m1_magnitude(x * encode) | select(has_sign(x), Code(8), Code(0));
   }
@@ -94,23 +94,23 @@ struct cudnn {
   struct Tensor {};
 
   template <class F>
-  static Tensor<F> tensor(F, const Setting&) {
+  static constexpr Tensor<F> tensor(F, const Setting&) {
     return {};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>&) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>&) {
     const auto scale = e4m3_up(amax / F(6));
     return {scale.code, select(scale.value == F(0), F(1), scale.value)};
   }
 
   template <class F>
-  static typename F::Code element(F x, F divisor, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F divisor, const Tensor<F>&) {
     return e2m1_satfinite(x / divisor);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F, const Setting&) {
     return element * scale;
   }
 };

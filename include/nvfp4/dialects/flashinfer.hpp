@@ -20,19 +20,19 @@ struct flashinfer {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = make_global(amax);
     return {global, rcp_approx_ftz(global)};
   }
 
   /// make_nvfp4_global_scale: FLT_MAX for a zero amax.
   template <class F>
-  static F make_global(F amax) {
+  static constexpr F make_global(F amax) {
     return select(amax == F(0), F(flt_max), rdiv(2688, amax));
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const F a = ftz(amax);
     const auto scale = e4m3_satfinite(ftz(tensor.global * ftz(a * rcp_approx_ftz(F(6)))));
     const F encode = rcp_approx_ftz(ftz(scale.value * tensor.inverse));
@@ -40,12 +40,12 @@ struct flashinfer {
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_satfinite(ftz(ftz(x) * encode));
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale / global);
   }
 };
@@ -61,13 +61,13 @@ struct flashinfer_exact : flashinfer {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = make_global(amax);
     return {global, ftz(F(1) / ftz(global))};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const F a = ftz(amax);
     const F unrounded = ftz(a * ftz(tensor.global * F(one_sixth)));
     const auto scale = e4m3_satfinite(select(a == F(0), F(0), unrounded));
@@ -95,24 +95,24 @@ struct flashinfer_per_token : flashinfer {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = ftz(ftz(amax) * F(one_over_2688));
     const F encode = rcp_approx_ftz(global);
     return {global, encode, rcp_approx_ftz(encode)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     return flashinfer::block<F>(amax, {tensor.encode, tensor.inverse});
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_satfinite(ftz(ftz(x) * encode));
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale * global);
   }
 };
@@ -130,13 +130,13 @@ struct flashinfer_per_token_exact : flashinfer_per_token {
 
   /// globalScale / rowAmax, at most FLT_MAX; 1 where that is 0.
   template <class F>
-  static F row_encode(F amax, F global_scale) {
+  static constexpr F row_encode(F amax, F global_scale) {
     const F encode = min_num(ftz(global_scale / amax), F(flt_max));
     return select(encode == F(0), F(1), encode);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F a = ftz(amax);
     const F encode = select(a == F(0), F(flt_max), row_encode(a, F(1) / F(one_over_2688)));
     const F inverse = ftz(F(1) / ftz(encode));
@@ -144,7 +144,7 @@ struct flashinfer_per_token_exact : flashinfer_per_token {
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     return flashinfer_exact::block<F>(amax, {tensor.encode, tensor.inverse});
   }
 };
@@ -167,24 +167,24 @@ struct flashinfer_ref {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return {rdiv(2688, amax)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(amax / F(6) * tensor.global);
     return {scale.code, select(F(0) < scale.value, scale.value, F(1))};
   }
 
   template <class F>
-  static typename F::Code element(F x, F divisor, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F divisor, const Tensor<F>& tensor) {
     const F v = x * tensor.global / divisor;
     return e2m1_nearest_first(abs(v), F(1)) | negative(v);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale * (F(1) / global));
   }
 };

@@ -23,12 +23,12 @@ struct flashinfer_choice {
   };
 
   template <class F>
-  static F reciprocal(F x) {
+  static constexpr F reciprocal(F x) {
     return exact ? ftz(F(1) / ftz(x)) : rcp_approx_ftz(x);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting& setting) {
+  static constexpr Tensor<F> tensor(F amax, const Setting& setting) {
     const FourOverSix& options = setting.four_over_six;
     const float largest = 6.f * static_cast<float>(options.e4m3_max);
     if constexpr (!per_token) {
@@ -49,19 +49,19 @@ struct flashinfer_choice {
   }
 
   template <class F>
-  static Candidate<F> candidate(F base, const Tensor<F>& tensor) {
+  static constexpr Candidate<F> candidate(F base, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(base);
     const F encode = reciprocal(ftz(scale.value * tensor.decode));
     return {scale.code, scale.value, exact ? min_num(encode, F(flt_max)) : encode};
   }
 
   template <class F>
-  static F square(F error) {
+  static constexpr F square(F error) {
     return ftz(error * error);
   }
 
   template <class F>
-  static F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
+  static constexpr F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
     const F value = ftz(F::e2m1_value(element(x, c.encode, tensor)) * c.scale);
     if (tensor.options.error_fast) return ftz(value - ftz(ftz(x) * tensor.encode));
     const F of_row = ftz(ftz(value * tensor.row_amax) / tensor.largest);
@@ -69,7 +69,7 @@ struct flashinfer_choice {
   }
 
   template <class F, class Elements>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
     const F a = ftz(amax);
     const F sixth = exact ? ftz(a / F(6)) : ftz(a * rcp_approx_ftz(F(6)));
     const F base = ftz(sixth * tensor.encode);
@@ -82,12 +82,12 @@ struct flashinfer_choice {
   static constexpr float no_codes = -1;  ///< for a coefficient, which is never negative: all codes are 0
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return select(encode == F(no_codes), typename F::Code(0), e2m1_satfinite(ftz(ftz(x) * encode)));
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (per_token ? scale * global : scale / global);
   }
 

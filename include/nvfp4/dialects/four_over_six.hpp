@@ -21,19 +21,19 @@ struct four_over_six {
   };
 
   template <class D, class F>
-  static F measured(F error, Select select) {
+  static constexpr F measured(F error, Select select) {
     return select == Select::mse ? D::square(error) : abs(error);
   }
 
   /// The larger, or NaN where there is one.
   template <class F>
-  static F larger(F a, F b) {
+  static constexpr F larger(F a, F b) {
     return select(is_nan(b), b, max_nan(a, b));
   }
 
   /// A row's errors in order of column; or, where D adds halves, each with the one eight columns on first.
   template <class D, class F, class Error>
-  static F row_error(const Error& error, Select how) {
+  static constexpr F row_error(const Error& error, Select how) {
     F total(0);
     if (how == Select::absmax) {
       for (int j = 0; j < 16; ++j) total = larger(total, abs(error(j)));
@@ -49,7 +49,7 @@ struct four_over_six {
 
   /// A tile's row sums meet in halves, 8 4 2 1.
   template <class D, class F, class Tensor, class Elements>
-  static F block_error(const Candidate<F>& c, const Tensor& tensor, const Elements& x) {
+  static constexpr F block_error(const Candidate<F>& c, const Tensor& tensor, const Elements& x) {
     const auto row = [&](int r) {
       return row_error<D, F>([&](int j) { return D::error(x(r, j), c, tensor); }, tensor.options.select);
     };
@@ -62,14 +62,14 @@ struct four_over_six {
   }
 
   template <class D, class F, class Tensor, class Elements>
-  static BlockScale<F> choose(F base, const Tensor& tensor, const Elements& x) {
+  static constexpr BlockScale<F> choose(F base, const Tensor& tensor, const Elements& x) {
     return better_of<D>(D::candidate(base, tensor), D::candidate(base * F(1.5f), tensor), tensor, x);
   }
 
   /// 4 only if it errs strictly less.
   template <class D, class F, class Tensor, class Elements>
-  static BlockScale<F> better_of(const Candidate<F>& six, const Candidate<F>& four, const Tensor& tensor,
-                                 const Elements& x) {
+  static constexpr BlockScale<F> better_of(const Candidate<F>& six, const Candidate<F>& four,
+                                           const Tensor& tensor, const Elements& x) {
     const auto better = block_error<D>(four, tensor, x) < block_error<D>(six, tensor, x);
     return {select(better, four.code, six.code), select(better, four.encode, six.encode)};
   }
@@ -84,13 +84,13 @@ struct four_over_six {
   };
 
   template <class F>
-  static Tensor<F> of_encode(F amax, F encode, const FourOverSix& options) {
+  static constexpr Tensor<F> of_encode(F amax, F encode, const FourOverSix& options) {
     return {amax, encode, F(1) / encode, F(6.f * static_cast<float>(options.e4m3_max)), options};
   }
 
   /// The error of the value q: against x, or in scaled units against x * S.
   template <class F>
-  static F error_of(F q, F x, const Candidate<F>& c, const Tensor<F>& tensor) {
+  static constexpr F error_of(F q, F x, const Candidate<F>& c, const Tensor<F>& tensor) {
     if (tensor.options.error_fast) return q * c.scale - x * tensor.encode;
     return q * c.scale * tensor.global / tensor.largest - x;
   }
@@ -108,35 +108,35 @@ struct te_choice {
   using Candidate = four_over_six::Candidate<F>;
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting& setting) {
+  static constexpr Tensor<F> tensor(F amax, const Setting& setting) {
     const FourOverSix& options = setting.four_over_six;
     const float numerator = 6.f * static_cast<float>(options.e4m3_max);
     return four_over_six::of_encode(amax, Plain::encode_scale(amax, numerator), options);
   }
 
   template <class F>
-  static Candidate<F> candidate(F base, const Tensor<F>& tensor) {
+  static constexpr Candidate<F> candidate(F base, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(base);
     return {scale.code, scale.value, Plain::block_encode(scale.value, tensor.decode)};
   }
 
   template <class F>
-  static F square(F error) {
+  static constexpr F square(F error) {
     return error * error;
   }
 
   template <class F>
-  static F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
+  static constexpr F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
     return four_over_six::error_of(F::e2m1_value(element(x, c.encode, tensor)), x, c, tensor);
   }
 
   template <class F, class Elements>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
     return four_over_six::choose<te_choice>(amax / F(6) * tensor.encode, tensor, x);
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return Plain::rounded(x * encode);
   }
 };
@@ -156,7 +156,7 @@ struct te_4over6 : te_choice<te> {
 
   /// One constant serves both bounds: FP32(1/2688) or FP32(1/1536).
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting& setting) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting& setting) {
     constexpr float one_over_1536 = 0x1.555556p-11f;
     return element *
            ((scale * amax) * F(setting.four_over_six.e4m3_max == 448 ? one_over_2688 : one_over_1536));

@@ -29,30 +29,30 @@ struct fouroversix_static {
 
   /// A zero tensor is all zeros.
   template <class F>
-  static F encode_scale(F amax, float numerator) {
+  static constexpr F encode_scale(F amax, float numerator) {
     return select(amax == F(0), F(0), F(numerator) / amax);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F encode = encode_scale(amax, largest * 448.f);
     return {amax, encode, F(1) / encode};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(amax / F(largest) * tensor.encode);
     const F encode = F(1) / (tensor.inverse * scale.value);
     return {scale.code, select(scale.value == F(0), F(0), encode)};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_from_bf16(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting&) {
     return element * (scale * (amax / F(largest * 448.f)));
   }
 };
@@ -93,30 +93,30 @@ struct fouroversix_unbiased {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F encode = fouroversix_static<6>::encode_scale(amax, range);
     return {amax / F(range), encode, F(1) / encode};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(amax / F(largest) * tensor.encode);
     const F encode = F(1) / (tensor.inverse * scale.value);
     return {scale.code, select(scale.value == F(0), F(0), encode)};
   }
 
   template <class F>
-  static F scaled(F x, F encode, const Tensor<F>&) {
+  static constexpr F scaled(F x, F encode, const Tensor<F>&) {
     return x * encode;
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_satfinite(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale * global);
   }
 };
@@ -132,13 +132,13 @@ struct fouroversix_choice {
   using Candidate = four_over_six::Candidate<F>;
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F encode = fouroversix_static<6>::encode_scale(amax, 1536);
     return four_over_six::of_encode(amax, encode, {.e4m3_max = 256, .select = rule});
   }
 
   template <class F>
-  static Candidate<F> candidate(F base, const Tensor<F>& tensor) {
+  static constexpr Candidate<F> candidate(F base, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(base);
     const F encode = F(1) / (tensor.decode * scale.value);
     return {scale.code, scale.value, select(scale.value == F(0), F(0), encode)};
@@ -146,14 +146,14 @@ struct fouroversix_choice {
 
   /// Adding 1.5 * 2^23 rounds to a multiple of 1; what is beyond 2^22 is a multiple of 1 already.
   template <class F>
-  static F rounded(F a) {
+  static constexpr F rounded(F a) {
     constexpr float magic = 0x1.8p23f;
     return select(a < F(0x1p22f), a + F(magic) - F(magic), a);
   }
 
   /// The element on its grid before the code is cut: here 8 is still 8. Its masks make NaN of Inf.
   template <class F>
-  static F on_grid(F v) {
+  static constexpr F on_grid(F v) {
     const F a = abs(v);
     const F wide = select(a < F(4), rounded(a), rounded(a * F(0.5f)) * F(2));
     const F q = select(a < F(2), rounded(a * F(2)) * F(0.5f), wide);
@@ -161,27 +161,27 @@ struct fouroversix_choice {
   }
 
   template <class F>
-  static F square(F error) {
+  static constexpr F square(F error) {
     return error * error;
   }
 
   template <class F>
-  static F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
+  static constexpr F error(F x, const Candidate<F>& c, const Tensor<F>& tensor) {
     return four_over_six::error_of(on_grid(x * c.encode), x, c, tensor);
   }
 
   template <class F, class Elements>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
     return four_over_six::choose<fouroversix_choice>(amax / F(6) * tensor.encode, tensor, x);
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_from_bf16(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting&) {
     return element * (scale * (amax / F(1536)));
   }
 };

@@ -17,24 +17,24 @@ struct ggml {
   struct Tensor {};
 
   template <class F>
-  static Tensor<F> tensor(F, const Setting&) {
+  static constexpr Tensor<F> tensor(F, const Setting&) {
     return {};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>&) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>&) {
     const auto scale = e4m3_ggml(amax / F(6));
     return {scale.code, scale.value};
   }
 
   template <class F>
-  static typename F::Code element(F x, F scale, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F scale, const Tensor<F>&) {
     return e2m1_nearest_first(x, scale);
   }
 
   /// Twice the element times half the scale, both exact. Its decoder takes 0x7F for zero.
   template <class F>
-  static F dequantize(F element, F scale, F, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F, const Setting&) {
     return element * select(is_nan(scale), F(0), scale);
   }
 };

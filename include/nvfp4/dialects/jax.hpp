@@ -23,20 +23,20 @@ struct jax {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = ftz(ftz(amax) / F(2688));
     return {global, F(1) / global};
   }
 
   template <class F>
-  static F scaled(F x, F inverse) {
+  static constexpr F scaled(F x, F inverse) {
     return ftz(ftz(x) * inverse);
   }
 
   /// max |x * inverse| is max |x| * inverse, but where the inverse is infinite: any zero in the block then
   /// makes NaN.
   template <class F, class Elements>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
     F largest = scaled(amax, tensor.inverse);
     if (any_nan(tensor.inverse * F(0)))
       for (int r = 0; r < x.rows; ++r)
@@ -49,7 +49,7 @@ struct jax {
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
     using Code = typename F::Code;
     const F y = scaled(x, tensor.inverse) * encode;  // XLA flushes y too, to a zero with the same code
     const Code sign = select(has_sign(y), Code(8), Code(0));
@@ -57,7 +57,7 @@ struct jax {
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale * global);
   }
 };

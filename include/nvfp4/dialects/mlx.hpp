@@ -25,13 +25,13 @@ struct mlx {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting& setting) {
+  static constexpr Tensor<F> tensor(F amax, const Setting& setting) {
     return {amax, F(2688) / amax, setting.dtype};
   }
 
   /// A NaN that this arithmetic makes has x86's sign bit and saturates to -448; one that came in, to 448.
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     using Code = typename F::Code;
     const F t = to_dtype(amax / F(6), tensor.dtype) * tensor.encode;
     const auto scale = e4m3_satfinite(t);
@@ -41,12 +41,12 @@ struct mlx {
   }
 
   template <class F>
-  static typename F::Code element(F x, F scale, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F scale, const Tensor<F>& tensor) {
     return e2m1_nearest_first(to_dtype(x / scale, tensor.dtype) * tensor.encode, F(1));
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting&) {
     return element * (scale * (amax / F(2688)));
   }
 };
@@ -63,12 +63,12 @@ struct mlx_single_level : mlx {
   };
 
   template <class F>
-  static Tensor<F> tensor(F, const Setting& setting) {
+  static constexpr Tensor<F> tensor(F, const Setting& setting) {
     return {F(1), F(1), setting.dtype};
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F, const Setting&) {
     return element * scale;
   }
 };

@@ -21,32 +21,32 @@ struct modelopt {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return {amax / F(2688)};
   }
 
   template <class F>
-  static BlockScale<F> of_unrounded(F t, const F& global) {
+  static constexpr BlockScale<F> of_unrounded(F t, const F& global) {
     const auto scale = e4m3_satfinite(max_nan(t, F(0x1p-9f)));
     return {scale.code, scale.value * global};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const F t = amax / (F(6) * tensor.global);
     return of_unrounded(select(t == F(0), F(1), t), tensor.global);
   }
 
   /// A search of sorted bounds, in which NaN comes last: code 7.
   template <class F>
-  static typename F::Code element(F x, F divisor, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F divisor, const Tensor<F>&) {
     const F v = x / divisor;
     return e2m1_magnitude(v) | negative(v);
   }
 
   /// Its table has +0 for code 8.
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return (element + F(0)) * (scale * global);
   }
 };
@@ -70,19 +70,19 @@ struct modelopt_static : modelopt {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return {amax / F(2688), amax / F(6)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const F sixth = amax / F(6);
     const F t = select(sixth == F(0), F(1), sixth);
     return of_unrounded(t * F(448) / tensor.sixth, tensor.global);
   }
 
   template <class F>
-  static typename F::Code element(F x, F divisor, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F divisor, const Tensor<F>&) {
     return modelopt::element<F>(x, divisor, {divisor});
   }
 };
@@ -100,13 +100,13 @@ struct modelopt_onnx : modelopt {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = amax / F(2688);
     return {select(global == F(0), F(1), global)};
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale * global);
   }
 };

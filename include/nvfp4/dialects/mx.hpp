@@ -16,19 +16,19 @@ struct mx {
   struct Tensor {};
 
   template <class F>
-  static Tensor<F> tensor(F, const Setting&) {
+  static constexpr Tensor<F> tensor(F, const Setting&) {
     return {};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>&) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>&) {
     const auto scale = rounding == Rounding::up ? e8m0(amax / F(largest), 0, rounding)
                                                 : e8m0(amax, -largest_exponent, rounding);
     return {scale.code, scale.value};
   }
 
   template <class F>
-  static typename F::Code element(F x, F scale, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F scale, const Tensor<F>&) {
     using Code = typename F::Code;
     const F y = x / scale;
     if constexpr (fp4)
@@ -39,7 +39,7 @@ struct mx {
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F, const Setting&) {
     return element * scale;
   }
 
@@ -87,27 +87,27 @@ struct mxfp4_unbiased : mxfp4_floor {
   };
 
   template <class F>
-  static Tensor<F> tensor(F, const Setting&) {
+  static constexpr Tensor<F> tensor(F, const Setting&) {
     return {F(4.f / 3)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>&) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>&) {
     return mxfp4_floor::block(amax, mxfp4_floor::Tensor<F>{});
   }
 
   template <class F>
-  static F scaled(F x, F scale, const Tensor<F>&) {
+  static constexpr F scaled(F x, F scale, const Tensor<F>&) {
     return x / scale * F(0.75f);
   }
 
   template <class F>
-  static typename F::Code element(F x, F scale, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F scale, const Tensor<F>& tensor) {
     return e2m1_satfinite(scaled(x, scale, tensor));
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * scale * global;
   }
 };

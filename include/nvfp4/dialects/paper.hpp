@@ -18,13 +18,13 @@ struct paper : te {
   };
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_num((amax / F(6)) * tensor.encode, F(flt_max)));
     return {scale.code, block_encode(scale.value, tensor.decode)};
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting& setting) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting& setting) {
     return element * (scale * tensor(amax, setting).decode);
   }
 };

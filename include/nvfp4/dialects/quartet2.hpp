@@ -25,12 +25,12 @@ struct quartet2 {
   };
 
   template <class F>
-  static Tensor<F> of_amax(F amax, float one_over_e4m3_max) {
+  static constexpr Tensor<F> of_amax(F amax, float one_over_e4m3_max) {
     return {select(amax == F(0), F(1), amax * F(one_over_e4m3_max) * F(one_sixth))};
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return of_amax(amax, 1.f / 448);
   }
 
@@ -42,25 +42,25 @@ struct quartet2 {
   };
 
   template <class F>
-  static Candidate<F> candidate(F wanted, const Tensor<F>& tensor) {
+  static constexpr Candidate<F> candidate(F wanted, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(wanted * rcp_approx_ftz(tensor.global));
     const F divisor = select(scale.value == F(0), F(1), scale.value);
     return {scale.code, scale.value, rcp_approx_ftz(divisor * tensor.global)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto six = candidate(amax * F(one_sixth), tensor);
     return {six.code, six.encode};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_satfinite(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * scale * global;
   }
 };
@@ -73,13 +73,13 @@ struct quartet2_4over6 : quartet2 {
                       "code; inferred: errors that are no numbers, which its kernel leaves unset: then 6");
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return of_amax(amax, 1.f / 256);
   }
 
   /// Of eight columns of a row: even ones and odd ones in chains of their own.
   template <class F, class Elements>
-  static F squares(const Elements& x, int row, int first, F encode, F decode) {
+  static constexpr F squares(const Elements& x, int row, int first, F encode, F decode) {
     F sum[2] = {F(0), F(0)};
     for (int j = 0; j < 8; ++j) {
       const F value = x(row, first + j), element = F::e2m1_value(e2m1_satfinite(value * encode));
@@ -91,7 +91,7 @@ struct quartet2_4over6 : quartet2 {
 
   /// A tile's rows add up in order; its kernel has none.
   template <class F, class Elements>
-  static F error(const Candidate<F>& c, const Tensor<F>& tensor, const Elements& x) {
+  static constexpr F error(const Candidate<F>& c, const Tensor<F>& tensor, const Elements& x) {
     const F decode = c.value * tensor.global;
     F sum(0);
     for (int row = 0; row < x.rows; ++row)
@@ -100,7 +100,7 @@ struct quartet2_4over6 : quartet2 {
   }
 
   template <class F, class Elements>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor, const Elements& x) {
     const auto six = candidate(amax * F(one_sixth), tensor), four = candidate(amax * F(0.25f), tensor);
     const auto better = error(four, tensor, x) < error(six, tensor, x);
     return {select(better, four.code, six.code), select(better, four.encode, six.encode)};
@@ -121,18 +121,18 @@ struct quartet2_eden : quartet2 {
   }();
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return {select(amax == F(0), F(1), amax / F(largest_scale) / F(aim))};
   }
 
   /// What elements of a block are multiplied by.
   template <class F>
-  static F block_encode(F scale, F global) {
+  static constexpr F block_encode(F scale, F global) {
     return F(1) / (scale * global);
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     using Code = typename F::Code;
     const auto scale = e4m3_satfinite(amax / F(aim) / tensor.global);
     const auto zero = scale.value == F(0);
@@ -148,7 +148,7 @@ struct quartet2_eden : quartet2 {
 
   /// Of a block: even columns and odd ones in chains of their own, as in kernels/csrc/rht128_requant.cu.
   template <class F, class Elements>
-  static Products<F> products(const Elements& x, F encode) {
+  static constexpr Products<F> products(const Elements& x, F encode) {
     F yy[2] = {F(0), F(0)}, yq[2] = {F(0), F(0)};
     for (int j = 0; j < 16; ++j) {
       const F y = x(0, j) * encode, q = F::e2m1_value(e2m1_satfinite(y));
@@ -160,7 +160,7 @@ struct quartet2_eden : quartet2 {
 
   /// S = <y, y> / <y, q>, the factor by which q is too short along y; 1 where all of q is zero.
   template <class F>
-  static F correction(const Products<F>& p) {
+  static constexpr F correction(const Products<F>& p) {
     return select(p.yq == F(0), F(1), p.yy / p.yq);
   }
 };

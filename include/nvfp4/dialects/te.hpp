@@ -26,51 +26,51 @@ struct te {
   };
 
   template <class F>
-  static Tensor<F> of_encode(F amax, F encode) {
+  static constexpr Tensor<F> of_encode(F amax, F encode) {
     return {amax, encode, encode * F(one_sixth), F(1) / encode};
   }
 
   /// 2688 / amax, or what 6 * e4m3_max puts in 2688's place.
   template <class F>
-  static F encode_scale(F amax, float numerator) {
+  static constexpr F encode_scale(F amax, float numerator) {
     const F encode = min_num(F(numerator) / amax, F(flt_max));
     return select((amax == F(0)) | (encode == F(0)), F(1), encode);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return of_encode(amax, encode_scale(amax, 2688));
   }
 
   /// What elements are multiplied by, of a block scale and S_dec.
   template <class F>
-  static F block_encode(F scale, F decode) {
+  static constexpr F block_encode(F scale, F decode) {
     return min_num(F(1) / (scale * decode), F(flt_max));
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_num(amax * tensor.multiplier, F(flt_max)));
     return {scale.code, block_encode(scale.value, tensor.decode)};
   }
 
   template <class F>
-  static typename F::Code rounded(F y) {
+  static constexpr typename F::Code rounded(F y) {
     return e2m1_satfinite(y);
   }
 
   template <class F>
-  static F scaled(F x, F encode, const Tensor<F>&) {
+  static constexpr F scaled(F x, F encode, const Tensor<F>&) {
     return x * encode;
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
     return rounded(scaled(x, encode, tensor));
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting&) {
     return element * ((scale * amax) * F(one_over_2688));
   }
 };
@@ -96,12 +96,12 @@ struct te_fast_math : te {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting& setting) {
+  static constexpr Tensor<F> tensor(F amax, const Setting& setting) {
     return {te::tensor(amax, setting), setting.dtype == Dtype::bf16 && setting.block.rows == 1};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     if (!tensor.bf16_coefficient) return te::block<F>(amax, tensor);
     constexpr float bf16_max = 0x1.fep127f;
     const auto scale = e4m3_satfinite(min_num(amax * tensor.multiplier, F(flt_max)));
@@ -110,12 +110,12 @@ struct te_fast_math : te {
 
   /// fma.rn.f32.bf16 with an addend of +0: the product of two BF16 numbers, and +0 for -0.
   template <class F>
-  static F scaled(F x, F encode, const Tensor<F>& tensor) {
+  static constexpr F scaled(F x, F encode, const Tensor<F>& tensor) {
     return tensor.bf16_coefficient ? x * encode + F(0) : x * encode;
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
     return rounded(scaled(x, encode, tensor));
   }
 };
@@ -135,12 +135,12 @@ struct te_rht_fused : te {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return of_encode(amax, select(F(0) < amax, min_nan(F(2688) / amax, F(flt_max)), F(1)));
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_nan(amax * tensor.multiplier, F(flt_max)));
     return {scale.code, min_nan(F(1) / (scale.value * tensor.decode), F(flt_max))};
   }
@@ -163,7 +163,7 @@ struct te_rht_fused_fast_math : te_rht_fused {
   };
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_nan(amax * tensor.multiplier, F(flt_max)));
     return {scale.code, min_nan(rcp_approx_ftz(scale.value * tensor.decode), F(flt_max))};
   }
@@ -185,7 +185,7 @@ struct te_scale_up : te {
   };
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_up(min_num(amax * tensor.multiplier, F(flt_max)));
     return {scale.code, block_encode(scale.value, tensor.decode)};
   }
@@ -204,13 +204,13 @@ struct te_fsdp : te {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F encode = min_num(F(2688) / max_nan(amax, F(flt_min)), F(flt_max));
     return of_encode(amax, select(F(0) < amax, encode, F(1)));
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_num(amax * tensor.multiplier, F(flt_max)));
     const F encode = block_encode(scale.value, tensor.decode);
     return {scale.code, select(scale.value == F(0), F(flt_max), encode)};

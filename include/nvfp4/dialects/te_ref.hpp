@@ -23,39 +23,39 @@ struct te_ref {
 
   /// 1 for an infinite amax; a zero amax gives FLT_MAX.
   template <class F>
-  static F encode_scale(F amax, float numerator) {
+  static constexpr F encode_scale(F amax, float numerator) {
     const F encode = min_nan(F(numerator) / amax, F(flt_max));
     return select(encode == F(0), F(1), encode);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     return te::of_encode(amax, encode_scale(amax, 2688));
   }
 
   template <class F>
-  static F block_encode(F scale, F decode) {
+  static constexpr F block_encode(F scale, F decode) {
     return min_nan(F(1) / (scale * decode), F(flt_max));
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_nan(amax * tensor.multiplier, F(flt_max)));
     return {scale.code, block_encode(scale.value, tensor.decode)};
   }
 
   template <class F>
-  static typename F::Code rounded(F y) {
+  static constexpr typename F::Code rounded(F y) {
     return e2m1_by_comparison(y);
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return rounded(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting&) {
     return element * (scale * (amax / F(2688)));
   }
 };
@@ -75,7 +75,7 @@ struct te_ref_4over6 : te_choice<te_ref> {
   };
 
   template <class F>
-  static F dequantize(F element, F scale, F amax, const Setting& setting) {
+  static constexpr F dequantize(F element, F scale, F amax, const Setting& setting) {
     return element * (scale * (amax / F(6.f * static_cast<float>(setting.four_over_six.e4m3_max))));
   }
 };

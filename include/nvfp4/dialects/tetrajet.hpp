@@ -21,13 +21,13 @@ struct tetrajet {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F scale = amax / F(448) / F(target);
     return {select(scale == F(0), F(1), scale)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const F unrounded = amax / tensor.global / F(target);
     const auto scale = e4m3_satfinite(select(unrounded == F(0), F(0x1p-9f), unrounded));
     const F product = tensor.global * scale.value;
@@ -35,18 +35,18 @@ struct tetrajet {
   }
 
   template <class F>
-  static F scaled(F x, F encode, const Tensor<F>&) {
+  static constexpr F scaled(F x, F encode, const Tensor<F>&) {
     return x * encode;
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>& tensor) {
     return e2m1_satfinite(scaled(x, encode, tensor));
   }
 
   /// Its decoder has one zero.
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return (element + F(0)) * (global * scale);
   }
 

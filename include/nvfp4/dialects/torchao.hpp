@@ -24,25 +24,25 @@ struct torchao {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = amax / F(2688);
     return {global, F(1) / global};
   }
 
   template <class F>
-  static auto scale_of(F t) {
+  static constexpr auto scale_of(F t) {
     return e4m3_satfinite(max_nan(t, F(0x1p-6f)));
   }
 
   /// The NaN that arithmetic makes has x86's sign bit; one that came in has none. An encode of NaN keeps which.
   template <class F>
-  static F marked(F encode, F amax, F global) {
+  static constexpr F marked(F encode, F amax, F global) {
     const F made = select(is_nan(amax) | is_nan(global), F(__builtin_nanf("")), F(-__builtin_nanf("")));
     return select(is_nan(encode), made, encode);
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = scale_of(amax / F(6) / tensor.global);
     return {scale.code, marked(tensor.inverse / scale.value, amax, tensor.global)};
   }
@@ -50,7 +50,7 @@ struct torchao {
   /// Its rounding has no rule for NaN and rounds the payload: 4 for what has been through E4M3, 3 for the default
   /// one of 0 * Inf, with their signs.
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     using Code = typename F::Code;
     const F y = x * encode;
     const Code sign = select(has_sign(x), Code(8), Code(0));
@@ -59,7 +59,7 @@ struct torchao {
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (global * scale);
   }
 };
@@ -77,18 +77,18 @@ struct torchao_single_level : torchao {
   };
 
   template <class F>
-  static Tensor<F> tensor(F, const Setting&) {
+  static constexpr Tensor<F> tensor(F, const Setting&) {
     return {F(1), F(1)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>&) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>&) {
     const auto scale = scale_of(amax / F(6));
     return {scale.code, marked(F(1) / scale.value, amax, F(1))};
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F, const Setting&) {
     return element * scale;
   }
 };

@@ -21,25 +21,25 @@ struct vllm {
   };
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = rdiv(2688, amax);
     return {global, rcp_approx_ftz(global)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(tensor.global * (amax * rcp_approx_ftz(F(6))));
     const F encode = rcp_approx_ftz(scale.value * tensor.inverse);
     return {scale.code, select(scale.value == F(0), F(0), encode)};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     return e2m1_satfinite(x * encode);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale / global);
   }
 };
@@ -55,7 +55,7 @@ struct trtllm : vllm {
   };
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const F unrounded = tensor.global * (amax * rcp_approx_ftz(F(6)));
     const auto scale = e4m3_satfinite(unrounded);
     const F encode = rcp_approx_ftz(scale.value * tensor.inverse);
@@ -82,30 +82,30 @@ struct vllm_emulation {
   };
 
   template <class F>
-  static F reciprocal(F t) {
+  static constexpr F reciprocal(F t) {
     return F(1) / select(t == F(0), F(1e8f), t);
   }
 
   template <class F>
-  static Tensor<F> tensor(F amax, const Setting&) {
+  static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = rdiv(2688, amax);
     return {global, reciprocal(global)};
   }
 
   template <class F>
-  static BlockScale<F> block(F amax, const Tensor<F>& tensor) {
+  static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(tensor.global * (amax * F(one_sixth)));
     return {scale.code, reciprocal(scale.value * tensor.inverse)};
   }
 
   template <class F>
-  static typename F::Code element(F x, F encode, const Tensor<F>&) {
+  static constexpr typename F::Code element(F x, F encode, const Tensor<F>&) {
     const F v = x * encode;
     return e2m1_magnitude(v) | negative(v);
   }
 
   template <class F>
-  static F dequantize(F element, F scale, F global, const Setting&) {
+  static constexpr F dequantize(F element, F scale, F global, const Setting&) {
     return element * (scale / global);
   }
 };

@@ -1,0 +1,29 @@
+#include "device.hpp"
+
+#include <stdexcept>
+#include <string>
+
+#include "check.hpp"
+
+namespace nvfp4::gpu {
+
+int capability() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) throw std::runtime_error(std::string("no GPU: ") + cudaGetErrorString(status));
+  if (count == 0) throw std::runtime_error("no GPU");
+  int device = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "device");
+  return 10 * major + minor;
+}
+
+void require_device() {
+  static const int found = capability();
+  if (found < 80)
+    throw std::runtime_error("the GPU has compute capability " + std::to_string(found / 10) + "." +
+                             std::to_string(found % 10) + ": expected 8.0 or more");
+}
+
+}  // namespace nvfp4::gpu

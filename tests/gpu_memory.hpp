@@ -1,0 +1,61 @@
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "gpu/memory.hpp"
+
+/// The device functions of gpu/ run on the host and, through their launches, on a GPU; tests hold both against the CPU.
+namespace gpu_memory {
+
+enum class Where { host, device };
+
+inline bool has_gpu() {
+  int count = 0;
+  const bool found = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  static_cast<void>(cudaGetLastError());
+  return found;
+}
+
+/// Says what is not run without a GPU.
+inline std::vector<Where> places(std::string_view test) {
+  if (has_gpu()) return {Where::host, Where::device};
+  std::printf("not run: no GPU (%.*s)\n", static_cast<int>(test.size()), test.data());
+  return {Where::host};
+}
+
+/// An array in one or the other memory.
+template <class T>
+class Buffer {
+ public:
+  Buffer(Where where, std::span<const T> values)
+      : where_(where),
+        host_(values.begin(), values.end()),
+        device_(where == Where::host ? std::span<const T>{} : values) {}
+  Buffer(Where where, std::size_t size) : Buffer(where, std::vector<T>(size)) {}
+
+  /// Null where there are none.
+  T* data() { return host_.empty() ? nullptr : where_ == Where::host ? host_.data() : device_.data(); }
+  const std::vector<T>& values() {
+    if (where_ == Where::device) device_.copy_to(host_);
+    return host_;
+  }
+
+ private:
+  Where where_;
+  std::vector<T> host_;
+  nvfp4::gpu::DeviceArray<T> device_;
+};
+
+/// body(i) of each i below n, on the host.
+template <class Body>
+void each(std::int64_t n, const Body& body) {
+#pragma omp parallel for schedule(dynamic, 64)
+  for (std::int64_t i = 0; i < n; ++i) body(i);
+}
+
+}  // namespace gpu_memory
