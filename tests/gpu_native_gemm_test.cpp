@@ -239,6 +239,31 @@ TEST_SUITE("native GEMM") {
     }
   }
 
+#ifdef NVFP4_WITH_GPU
+  TEST_CASE("what each native kernel takes") {
+    using enum gpu::NativeKernel;
+    const auto taken = [](gpu::NativeKernel kernel, std::int64_t k, ScaleLayout layout, int capability) {
+      return gpu::takes(kernel, {.m = 5, .n = 8, .k = k, .layout = layout}, capability);
+    };
+    constexpr ScaleLayout tiled = ScaleLayout::tiled_128x4, linear = ScaleLayout::linear;
+    for (const int capability : {80, 90, 100, 103, 110, 120, 121}) {
+      CAPTURE(capability);
+      const bool tcgen05 = capability == 100 || capability == 103, mma_sync = capability / 10 == 12;
+      CHECK_FALSE(taken(none, 64, tiled, capability));
+      CHECK(taken(sm100, 96, tiled, capability) == tcgen05);
+      CHECK(taken(sm120, 96, tiled, capability) == mma_sync);
+      CHECK(taken(sm120, 128, linear, capability) == mma_sync);
+      CHECK(taken(cublaslt, 96, tiled, capability) == (capability >= 100));
+      CHECK_FALSE(taken(sm120, 96, linear, capability));
+      for (const auto kernel : {sm100, sm120, cublaslt}) {
+        CHECK_FALSE(taken(kernel, 80, tiled, capability));
+        CHECK_FALSE(taken(kernel, 0, tiled, capability));
+        CHECK_FALSE(taken(kernel, 64, ScaleLayout::tiled_8x4, capability));
+      }
+    }
+  }
+#endif
+
   TEST_CASE("tcgen05: the instruction descriptor is CUTLASS's") {
     CHECK(gpu::sm100::instruction(128) == 0x08200480);
     CHECK(gpu::sm100::instruction(256) == 0x08400480);
