@@ -109,10 +109,14 @@ void launch(const ProbeTiles& t, std::int64_t tiles) {
   check_launch("MMA probe");
 }
 
-bool since_80(int capability) { return capability >= 80; }
-bool since_90(int capability) { return capability >= 90; }
-bool of_120(int capability) { return capability / 10 == 12; }
 bool of_100(int capability) { return capability == 100 || capability == 103; }
+bool of_120(int capability) { return capability / 10 == 12; }
+/// What this library has code for.
+bool any(int capability) {
+  return capability / 10 == 8 || capability == 90 || of_100(capability) || of_120(capability);
+}
+/// Where the compiler makes FP8 mma.sync of FP16 instructions; of sm_120 it is that of kind::f8f6f4.
+bool fp8_by_fp16(int capability) { return capability == 90 || of_100(capability); }
 
 struct Entry {
   MmaInstruction instruction;
@@ -130,12 +134,12 @@ constexpr Entry scaled(std::string_view name, std::string_view model, Format ele
 
 using enum Format;
 const Entry entries[] = {
-    dense<Bf16>("m16n8k16.bf16", "bf16", bf16, since_80),
-    dense<Fp16>("m16n8k16.f16", "fp16", fp16, since_80),
-    dense<Fp16Half>("m16n8k16.f16 to f16", "fp16", fp16, since_80),
-    dense<Tf32>("m16n8k8.tf32", "tf32", tf32, since_80),
-    dense<E4m3>("m16n8k32.e4m3", "fp8_mma", e4m3, since_90),
-    dense<E5m2>("m16n8k32.e5m2", "fp8_mma", e5m2, since_90),
+    dense<Bf16>("m16n8k16.bf16", "bf16", bf16, any),
+    dense<Fp16>("m16n8k16.f16", "fp16", fp16, any),
+    dense<Fp16Half>("m16n8k16.f16 to f16", "fp16", fp16, any),
+    dense<Tf32>("m16n8k8.tf32", "tf32", tf32, any),
+    dense<E4m3>("m16n8k32.e4m3", "fp8_mma", e4m3, fp8_by_fp16),
+    dense<E5m2>("m16n8k32.e5m2", "fp8_mma", e5m2, fp8_by_fp16),
     dense<F8E4m3>("m16n8k32.f8f6f4.e4m3", "f8f6f4", e4m3, of_120),
     dense<F8E5m2>("m16n8k32.f8f6f4.e5m2", "f8f6f4", e5m2, of_120),
     dense<F8E3m2>("m16n8k32.f8f6f4.e3m2", "f8f6f4", e3m2, of_120),

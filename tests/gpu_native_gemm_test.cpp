@@ -1,6 +1,7 @@
 // The native GEMMs of gpu/ on emulated hardware: the kernels' own bodies, bit by bit against the CPU.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include "gpu/probe_tcgen05.cuh"
@@ -130,34 +131,29 @@ void run_sm100(Shape s, Data data, unsigned seed) {
 }
 
 /// An MMA probe's tiles in the host's memory, with what the CPU makes of them.
-class Probed {
- public:
+struct Probed {
   Probed(const MmaOperands& x, const Accumulation& model)
-      : a_(x.a.begin(), x.a.end()),
-        b_(x.b.begin(), x.b.end()),
-        c_(x.c.begin(), x.c.end()),
+      : a(x.a.begin(), x.a.end()),
+        b(x.b.begin(), x.b.end()),
+        c(x.c.begin(), x.c.end()),
         d(x.c.size()),
         expected(cpu_kernels().mma(x, model, false)) {
     tiles = {static_cast<int>(x.rows),
              static_cast<int>(x.cols),
              static_cast<int>(x.k),
              x.block,
-             a_.data(),
-             b_.data(),
-             c_.data(),
+             a.data(),
+             b.data(),
+             c.data(),
              x.a_scales.data(),
              x.b_scales.data(),
              d.data()};
   }
   bool equal() const { return std::ranges::equal(d, expected); }
-  gpu::ProbeTiles tiles;
 
- private:
-  std::vector<std::uint32_t> a_, b_, c_;
-
- public:
-  std::vector<std::uint32_t> d;
+  std::vector<std::uint32_t> a, b, c, d;
   std::vector<std::uint64_t> expected;
+  gpu::ProbeTiles tiles;
 };
 
 /// One m16n8k64 with 4 scales, as the probe of it has them.
