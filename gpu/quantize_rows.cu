@@ -85,8 +85,10 @@ __global__ void __launch_bounds__(threads)
       tensor = out.tensor<D>(row);
       if (block == 0) put_global<D>(out, row);
     }
-    quantize_block<D, T, stochastic>(elements[i], largest_of<D>(elements[i]), tensor, encodes,
-                                     static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(block), out);
+    const auto r = static_cast<std::uint32_t>(row), b = static_cast<std::uint32_t>(block);
+    out.put(r, b,
+            quantize_block<D, T, stochastic>(elements[i], largest_of<D>(elements[i]), tensor, encodes, r, b,
+                                             out));
   }
 }
 
@@ -103,9 +105,9 @@ __global__ void __launch_bounds__(threads)
   const Sixteen<T> elements = inside ? load(x, row, block, out) : Sixteen<T>{};
   Largest largest = largest_of<D>(elements);
   largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
-  if (inside)
-    quantize_block<D, T, stochastic>(elements, largest, out.tensor<D>(0), encodes,
-                                     static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(block), out);
+  if (!inside) return;
+  const auto r = static_cast<std::uint32_t>(row), b = static_cast<std::uint32_t>(block);
+  out.put(r, b, quantize_block<D, T, stochastic>(elements, largest, out.tensor<D>(0), encodes, r, b, out));
 }
 
 template <class D, Dtype T, bool stochastic>

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -93,9 +94,17 @@ struct Parts {
   }
   gpu::TensorParts parts() { return {codes.data(), scales.data(), global.data()}; }
 
+  static void check(const std::vector<std::uint8_t>& actual, const std::vector<std::uint8_t>& expected,
+                    const char* what) {
+    REQUIRE(actual.size() == expected.size());
+    const auto at = static_cast<std::size_t>(std::ranges::mismatch(actual, expected).in1 - actual.begin());
+    CHECK_MESSAGE(at == actual.size(),
+                  what << " " << at << ": " << +actual[at] << ", expected " << +expected[at]);
+  }
+
   void check(const BlockScaledTensor& expected) {
-    CHECK(codes.values() == expected.codes);
-    CHECK(scales.values() == to_layout(layout, expected.scales, rows, (cols + 15) / 16));
+    check(codes.values(), expected.codes, "code byte");
+    check(scales.values(), to_layout(layout, expected.scales, rows, (cols + 15) / 16), "scale");
     CHECK(std::memcmp(global.values().data(), expected.global.data(), 4 * expected.global.size()) == 0);
   }
 };
@@ -157,6 +166,7 @@ void each_input(Body body) {
   for (const Shape& shape : shapes)
     for (int kind = 0; kind < kinds; ++kind)
       for (const Dtype dtype : every_dtype) {
+        if (shape.rows * shape.cols > 500000 && kind != 1 && kind != 4) continue;
         CAPTURE(shape.rows);
         CAPTURE(shape.cols);
         CAPTURE(kind);
