@@ -1,8 +1,7 @@
 #pragma once
-#include <nvfp4/layout.hpp>
-
 #include "philox.cuh"
 #include "quantize.hpp"
+#include "scale_place.cuh"
 #include "sixteen.cuh"
 
 namespace nvfp4::gpu {
@@ -40,13 +39,7 @@ struct Output {
     const std::uint64_t at = std::uint64_t{row} * blocks + block;
     reinterpret_cast<uint2*>(parts.codes)[at] =
         block == blocks - 1 ? without_padding(quantized.codes) : quantized.codes;
-    parts.scales[tiles ? tiled(row, block) : at] = static_cast<std::uint8_t>(quantized.scale);
-  }
-
-  /// Where the 128x4 layout has the scale of a block.
-  __device__ std::uint64_t tiled(std::uint32_t row, std::uint32_t block) const {
-    return (std::uint64_t{row / 128} * tiles + block / 4) * 512 + row % 32 * 16 + row % 128 / 32 * 4 +
-           block % 4;
+    parts.scales[tiles ? tiled_scale(row, block, tiles) : at] = static_cast<std::uint8_t>(quantized.scale);
   }
 };
 

@@ -47,7 +47,7 @@ struct Quantizer {
       : out(out), tensor(tensor), encodes(encodes), row(row), block(block) {
     const std::uint64_t at = std::uint64_t{row} * out.blocks + block;
     codes = reinterpret_cast<uint2*>(out.parts.codes) + at;
-    scales = out.parts.scales + (out.tiles ? out.tiled(row, block) : at);
+    scales = out.parts.scales + (out.tiles ? tiled_scale(row, block, out.tiles) : at);
   }
 
   template <class K>
