@@ -6,7 +6,7 @@
 #include <nvfp4/mma.hpp>
 #include <nvfp4/tensor.hpp>
 
-#include "gpu/stream.hpp"
+#include "stream.hpp"
 
 /// Matrix products by every Accumulation, literally: a thread an output. Matrices lie in device memory.
 namespace nvfp4::gpu {
@@ -42,9 +42,9 @@ void mma(const MatrixProduct&, const Accumulation&, bool every_step, std::uint64
 /// Instructions of a chain; `exact` is one.
 std::int64_t chain_length(const Accumulation&, std::int64_t k);
 
-/// A dense operand of n elements as 32-bit codes: of `format`, or without one FP32 as it is. *strangers, zero before,
+/// The elements of a dense operand as 32-bit codes: of `format`, or without one FP32 as it is. *strangers, zero before,
 /// becomes 1 where a value is no number of that format.
-void dense_codes(const void* values, Dtype, std::int64_t n, std::optional<Format> format,
-                 std::uint32_t* codes, std::uint32_t* strangers, Stream);
+void dense_codes(MatrixView x, std::optional<Format> format, std::uint32_t* codes, std::uint32_t* strangers,
+                 Stream);
 
 }  // namespace nvfp4::gpu

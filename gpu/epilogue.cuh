@@ -1,16 +1,13 @@
 #pragma once
-#include <cuda_runtime.h>
-
 #include <bit>
 #include <cstdint>
 
-#include "gpu/epilogue.hpp"
+#include "epilogue.hpp"
+#include "host_device.hpp"
 
 namespace nvfp4::gpu {
 
-__host__ __device__ inline float with_gpu_nan(float y) {
-  return y != y ? std::bit_cast<float>(0x7FFFFFFF) : y;
-}
+NVFP4_HOST_DEVICE inline float with_gpu_nan(float y) { return y != y ? std::bit_cast<float>(0x7FFFFFFF) : y; }
 
 /// One output of scale_output().
 struct ScaleOutput {
@@ -18,10 +15,11 @@ struct ScaleOutput {
   std::int64_t cols;
   OutputFactors s;
 
-  __host__ __device__ void operator()(std::int64_t n) const {
+  NVFP4_HOST_DEVICE void operator()(std::int64_t row, std::int64_t col) const {
+    const std::int64_t n = row * cols + col;
     float scaled = y[n] * s.alpha;
-    if (s.rows) scaled = scaled * s.rows[n / cols];
-    if (s.cols) scaled = scaled * s.cols[n % cols];
+    if (s.rows) scaled = scaled * s.rows[row];
+    if (s.cols) scaled = scaled * s.cols[col];
     y[n] = with_gpu_nan(scaled);
   }
 };
@@ -34,8 +32,9 @@ struct AddOutput {
   const float* x;
   bool one_row;
 
-  __host__ __device__ void operator()(std::int64_t n) const {
-    const float term = factor * x[one_row ? n % cols : n];
+  NVFP4_HOST_DEVICE void operator()(std::int64_t row, std::int64_t col) const {
+    const std::int64_t n = row * cols + col;
+    const float term = factor * x[one_row ? col : n];
     y[n] = with_gpu_nan(y[n] + term);
   }
 };

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "gpu/stream.hpp"
+#include "stream.hpp"
 
 /// What follows a product's accumulator, in place and in device memory. Every NaN comes out as 0x7FFFFFFF.
 namespace nvfp4::gpu {

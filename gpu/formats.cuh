@@ -1,7 +1,6 @@
 #pragma once
-#include <cuda_runtime.h>
-
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -9,6 +8,8 @@
 #include <nvfp4/dialect.hpp>
 #include <nvfp4/formats.hpp>
 #include <nvfp4/stochastic.hpp>
+
+#include "host_device.hpp"
 
 /// Conversions of one value to and from any format, in integers on FP32 patterns. What a format or an encoding is made
 /// of is worked out on the host, since device code reads no table. The index of a magnitude is its code without the sign
@@ -23,12 +24,12 @@ struct CodeFields {
   bool has_sign, has_infinity, has_nan;
   bool is_power;  ///< E8M0: no zero, no subnormals
 
-  __host__ __device__ constexpr int value_bits() const { return exponent_bits + mantissa_bits; }
-  __host__ __device__ constexpr std::uint32_t last_finite() const {
+  NVFP4_HOST_DEVICE constexpr int value_bits() const { return exponent_bits + mantissa_bits; }
+  NVFP4_HOST_DEVICE constexpr std::uint32_t last_finite() const {
     const std::uint32_t numbers = 1u << value_bits();
     return has_infinity ? numbers - (1u << mantissa_bits) - 1 : numbers - (has_nan ? 2 : 1);
   }
-  __host__ __device__ constexpr std::uint32_t sign() const { return has_sign ? 1u << (bits - 1) : 0; }
+  NVFP4_HOST_DEVICE constexpr std::uint32_t sign() const { return has_sign ? 1u << (bits - 1) : 0; }
 };
 
 constexpr CodeFields code_fields(Format format) {
@@ -53,7 +54,7 @@ struct Placed {
   std::uint32_t first;
 };
 
-__host__ __device__ inline Placed placed(std::uint32_t magnitude, const CodeFields& f) {
+NVFP4_HOST_DEVICE inline Placed placed(std::uint32_t magnitude, const CodeFields& f) {
   const int field = std::max(static_cast<int>(magnitude >> 23), 1);
   const int smallest_normal = 128 - f.bias, binade = std::max(field, smallest_normal);
   // The hidden bit adds one to the exponent field, and so does a carry out of the mantissa.
@@ -63,8 +64,8 @@ __host__ __device__ inline Placed placed(std::uint32_t magnitude, const CodeFiel
 }
 
 /// What is added to a significand so that cutting `cut` bits off rounds it.
-__host__ __device__ inline std::uint32_t increment(std::uint32_t significand, int cut, bool negative,
-                                                   Rounding rounding) {
+NVFP4_HOST_DEVICE inline std::uint32_t increment(std::uint32_t significand, int cut, bool negative,
+                                                 Rounding rounding) {
   const std::uint32_t half = (1u << cut) >> 1, below_one = (1u << cut) - 1;
   switch (rounding) {
     case Rounding::toward_zero: return 0;
@@ -78,8 +79,8 @@ __host__ __device__ inline std::uint32_t increment(std::uint32_t significand, in
 }
 
 /// It passes last_finite() where |x| overflows.
-__host__ __device__ inline std::uint32_t rounded_index(std::uint32_t magnitude, bool negative,
-                                                       Rounding rounding, const CodeFields& f) {
+NVFP4_HOST_DEVICE inline std::uint32_t rounded_index(std::uint32_t magnitude, bool negative,
+                                                     Rounding rounding, const CodeFields& f) {
   const Placed p = placed(magnitude, f);
   const int cut = std::min(p.cut, 25);  // from there on all 24 bits lie below half
   return ((p.significand + increment(p.significand, cut, negative, rounding)) >> cut) + p.first;
@@ -87,7 +88,7 @@ __host__ __device__ inline std::uint32_t rounded_index(std::uint32_t magnitude, 
 
 /// E8M0: the exponent field is the code. Subnormals from 2^-127 on are stretched to the binade that they would fill;
 /// those below become its start. To nearest even there is none of this: reference/formats.cpp says why.
-__host__ __device__ inline std::uint32_t rounded_power(std::uint32_t magnitude, Rounding rounding) {
+NVFP4_HOST_DEVICE inline std::uint32_t rounded_power(std::uint32_t magnitude, Rounding rounding) {
   const bool normal = magnitude >= 0x800000;
   if (rounding == Rounding::nearest_even) return (magnitude + 0x3FFFFF + normal) >> 23;
   const std::uint32_t stretched = 2 * std::max(magnitude, 0x400000u) - 0x800000;
@@ -105,11 +106,39 @@ struct Encoder {
       nan_index_mask;  ///< of a NaN that is rounded as if it were a number: what its code takes of that
   bool power_has_nan_for_others;  ///< E8M0: zero and negatives are NaN
 };
-Encoder encoder(const Encoding&);
+
+/// [format][target][sign]: the table of reference/README.md.
+inline constexpr std::uint32_t nan_codes[][4][2] = {
+    /* e2m1  */ {{7, 7}, {8, 0}, {8, 8}, {0, 8}},
+    /* e2m3  */ {{0x1F, 0x1F}, {0x20, 0}, {0x20, 0}, {0, 0x20}},
+    /* e3m2  */ {{0x1F, 0x1F}, {0x20, 0}, {0x20, 0}, {0, 0x20}},
+    /* e4m3  */ {{0x7F, 0x7F}, {0x7F, 0xFF}, {0x7F, 0xFF}, {0x7F, 0xFF}},
+    /* ue4m3 */ {{0x7F, 0x7F}, {0x7F, 0x7F}, {0x7F, 0x7F}, {0x7F, 0x7F}},
+    /* e5m2  */ {{0x7F, 0x7F}, {0x7E, 0xFE}, {0x7E, 0xFE}, {0x7F, 0xFF}},
+    /* e8m0  */ {{0xFF, 0xFF}, {0xFF, 0xFF}, {0xFF, 0xFF}, {0xFF, 0xFF}},
+    /* bf16  */ {{0x7FFF, 0x7FFF}, {0x7FC0, 0xFFC0}, {0x7FC0, 0xFFC0}, {0x7FC0, 0x7FC0}},
+    /* fp16  */ {{0x7FFF, 0x7FFF}, {0x7E00, 0xFE00}, {0x7E00, 0xFE00}, {0x7E00, 0xFE00}},
+    /* tf32  */
+    {{0x7FFFE000, 0x7FFFE000}, {0x7FC00000, 0xFFC00000}, {0x7FC00000, 0xFFC00000}, {0x7FC00000, 0xFFC00000}},
+};
+
+/// torchao rounds a NaN to a format below 8 bits as if it were a number.
+inline Encoder encoder(const Encoding& e) {
+  const CodeFields f = code_fields(e.format);
+  const auto& nan = nan_codes[static_cast<int>(e.format)][static_cast<int>(e.target)];
+  const bool special = e.overflow == Overflow::special && (f.has_infinity || f.has_nan);
+  return {.f = f,
+          .rounding = e.rounding,
+          .overflow = f.last_finite() + (special ? 1 : 0),
+          .nan = nan[0],
+          .minus_nan = nan[1],
+          .nan_index_mask = e.target == Target::torch && f.bits < 8 ? f.last_finite() : 0,
+          .power_has_nan_for_others = e.target == Target::ml_dtypes || e.target == Target::xla};
+}
 
 /// The index of |x|, which is no NaN.
-__host__ __device__ inline std::uint32_t number_index(std::uint32_t magnitude, bool negative,
-                                                      const Encoder& e) {
+NVFP4_HOST_DEVICE inline std::uint32_t number_index(std::uint32_t magnitude, bool negative,
+                                                    const Encoder& e) {
   const bool acts_negative = negative && !e.f.is_power;
   const std::uint32_t last = e.f.last_finite(),
                       index = e.f.is_power ? rounded_power(magnitude, e.rounding)
@@ -120,7 +149,7 @@ __host__ __device__ inline std::uint32_t number_index(std::uint32_t magnitude, b
   return stops && magnitude != infinity_pattern ? last : e.overflow;
 }
 
-__host__ __device__ inline std::uint32_t encoded(float x, const Encoder& e) {
+NVFP4_HOST_DEVICE inline std::uint32_t encoded(float x, const Encoder& e) {
   const auto pattern = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t magnitude = pattern & 0x7FFFFFFF;
   const bool negative = pattern >> 31;
@@ -135,7 +164,7 @@ __host__ __device__ inline std::uint32_t encoded(float x, const Encoder& e) {
 }
 
 /// Bits above the format's width are ignored. Every product is exact.
-__host__ __device__ inline float decoded(std::uint32_t code, const CodeFields& f) {
+NVFP4_HOST_DEVICE inline float decoded(std::uint32_t code, const CodeFields& f) {
   const std::uint32_t index = code >> f.dropped_bits & ((1u << f.value_bits()) - 1);
   const std::uint32_t sign = code & f.sign() ? 0x80000000 : 0, last = f.last_finite();
   std::uint32_t pattern =
@@ -150,8 +179,8 @@ __host__ __device__ inline float decoded(std::uint32_t code, const CodeFields& f
 }
 
 /// SrRule::carry: the index of |x| with r added to the uppermost discarded bits.
-__host__ __device__ inline std::uint32_t carried_index(std::uint32_t magnitude, std::uint32_t r,
-                                                       const CodeFields& f, int bits) {
+NVFP4_HOST_DEVICE inline std::uint32_t carried_index(std::uint32_t magnitude, std::uint32_t r,
+                                                     const CodeFields& f, int bits) {
   const Placed p = placed(magnitude, f);
   const int cut = std::min(p.cut, 63);  // all that is cut lies below every r
   const std::uint64_t significand = p.significand,
@@ -160,13 +189,13 @@ __host__ __device__ inline std::uint32_t carried_index(std::uint32_t magnitude, 
 }
 
 /// SrRule::te_software: the product is exact.
-__host__ __device__ inline std::uint32_t te_software_index(float a, std::uint32_t r, const CodeFields& f) {
+NVFP4_HOST_DEVICE inline std::uint32_t te_software_index(float a, std::uint32_t r, const CodeFields& f) {
   const float step = a >= 4 ? 2.f : a >= 2 ? 1.f : 0.5f, moved = static_cast<float>(r) * (step / 256);
   return rounded_index(std::bit_cast<std::uint32_t>(a + moved), false, Rounding::toward_zero, f);
 }
 
 /// SrRule::tetrajet. NaN lies in no grid but the last, and is held at its start.
-__host__ __device__ inline std::uint32_t tetrajet_index(float a, std::uint32_t r, const CodeFields& f) {
+NVFP4_HOST_DEVICE inline std::uint32_t tetrajet_index(float a, std::uint32_t r, const CodeFields& f) {
   const float low = a <= 2 ? 0.f : a <= 4 ? 2.f : 4.f, step = a <= 2 ? 0.5f : a <= 4 ? 1.f : 2.f;
   const float noise = (static_cast<float>(r) * 0x1p-23f - 0.5f) * step;
   const float held = fminf(fmaxf(a + noise, low), low + 2);
@@ -180,9 +209,18 @@ struct StochasticEncoder {
   int bits;
   std::uint32_t largest, nan;
 };
-StochasticEncoder encoder(const StochasticEncoding&);
 
-__host__ __device__ inline std::uint32_t encoded(float x, std::uint32_t random, const StochasticEncoder& e) {
+inline StochasticEncoder encoder(const StochasticEncoding& e) {
+  const CodeFields f = code_fields(e.format);
+  const std::uint32_t all_ones = (1u << (f.bits - 1)) - 1;
+  return {.f = f,
+          .rule = e.rule,
+          .bits = e.bits,
+          .largest = f.has_nan ? all_ones - 1 : all_ones,
+          .nan = all_ones};
+}
+
+NVFP4_HOST_DEVICE inline std::uint32_t encoded(float x, std::uint32_t random, const StochasticEncoder& e) {
   const auto pattern = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t magnitude = pattern & 0x7FFFFFFF, sign = pattern >> 31 ? e.f.sign() : 0;
   const auto a = std::bit_cast<float>(magnitude);
@@ -193,27 +231,22 @@ __host__ __device__ inline std::uint32_t encoded(float x, std::uint32_t random, 
   return std::min(index, e.largest) | sign;
 }
 
-/// Element i of a matrix.
-__host__ __device__ inline float loaded(const void* data, Dtype dtype, std::int64_t i) {
-  if (dtype == Dtype::fp32) return static_cast<const float*>(data)[i];
+/// Rounded to nearest even, overflow to infinity. Every NaN comes out as torch's default one, or as CUDA's, all ones.
+NVFP4_HOST_DEVICE inline void store(void* data, Dtype dtype, std::int64_t i, float x, Target nan) {
   constexpr CodeFields bf16 = code_fields(Format::bf16), fp16 = code_fields(Format::fp16);
-  return decoded(static_cast<const std::uint16_t*>(data)[i], dtype == Dtype::bf16 ? bf16 : fp16);
-}
-
-/// Rounded to nearest even, overflow to infinity; every NaN as the type's default one.
-__host__ __device__ inline void store(void* data, Dtype dtype, std::int64_t i, float x) {
-  constexpr CodeFields bf16 = code_fields(Format::bf16), fp16 = code_fields(Format::fp16);
-  if (x != x) x = std::bit_cast<float>(0x7FC00000);
+  const std::uint32_t pattern = std::bit_cast<std::uint32_t>(x), magnitude = pattern & 0x7FFFFFFF;
+  const bool is_nan = magnitude > infinity_pattern;
   if (dtype == Dtype::fp32) {
-    static_cast<float*>(data)[i] = x;
+    const std::uint32_t quiet = nan == Target::cuda ? 0x7FFFFFFF : 0x7FC00000;
+    static_cast<std::uint32_t*>(data)[i] = is_nan ? quiet : pattern;
     return;
   }
-  const CodeFields& f = dtype == Dtype::bf16 ? bf16 : fp16;
-  const std::uint32_t pattern = std::bit_cast<std::uint32_t>(x), magnitude = pattern & 0x7FFFFFFF;
-  const std::uint32_t quiet_nan = f.last_finite() + 1 + (1u << (f.mantissa_bits - 1)),
-                      index = rounded_index(magnitude, false, Rounding::nearest_even, f);
-  const std::uint32_t code = magnitude > infinity_pattern ? quiet_nan : std::min(index, f.last_finite() + 1);
-  static_cast<std::uint16_t*>(data)[i] = static_cast<std::uint16_t>(code | (pattern >> 31 ? f.sign() : 0));
+  const CodeFields f = dtype == Dtype::bf16 ? bf16 : fp16;
+  const std::uint32_t infinity = f.last_finite() + 1,
+                      quiet = nan == Target::cuda ? 0x7FFF : infinity + (1u << (f.mantissa_bits - 1)),
+                      index = rounded_index(magnitude, false, Rounding::nearest_even, f),
+                      code = std::min(index, infinity) | (pattern >> 31 ? f.sign() : 0);
+  static_cast<std::uint16_t*>(data)[i] = static_cast<std::uint16_t>(is_nan ? quiet : code);
 }
 
 /// One element of each launch.
@@ -221,26 +254,26 @@ struct Encode {
   const float* values;
   Encoder e;
   std::uint32_t* codes;
-  __host__ __device__ void operator()(std::int64_t i) const { codes[i] = encoded(values[i], e); }
+  NVFP4_HOST_DEVICE void operator()(std::int64_t i) const { codes[i] = encoded(values[i], e); }
 };
 struct EncodeStochastic {
   const float* values;
   const std::uint32_t* random;
   StochasticEncoder e;
   std::uint32_t* codes;
-  __host__ __device__ void operator()(std::int64_t i) const { codes[i] = encoded(values[i], random[i], e); }
+  NVFP4_HOST_DEVICE void operator()(std::int64_t i) const { codes[i] = encoded(values[i], random[i], e); }
 };
 struct Decode {
   const std::uint32_t* codes;
   CodeFields f;
   float* values;
-  __host__ __device__ void operator()(std::int64_t i) const { values[i] = decoded(codes[i], f); }
+  NVFP4_HOST_DEVICE void operator()(std::int64_t i) const { values[i] = decoded(codes[i], f); }
 };
 struct Draw {
   RandomBits bits;
   std::int64_t row, first_block;
   std::uint32_t* words;
-  __host__ __device__ void operator()(std::int64_t b) const {
+  NVFP4_HOST_DEVICE void operator()(std::int64_t b) const {
     const std::array<std::uint32_t, 4> drawn = draw(bits, row, first_block + b);
     for (int w = 0; w < 4; ++w) words[4 * b + w] = drawn[static_cast<std::size_t>(w)];
   }

@@ -5,7 +5,7 @@
 #include <nvfp4/random.hpp>
 #include <nvfp4/stochastic.hpp>
 
-#include "gpu/stream.hpp"
+#include "stream.hpp"
 
 /// The conversions of Kernels, on n values in device memory, one 32-bit code each.
 namespace nvfp4::gpu {

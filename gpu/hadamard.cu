@@ -1,12 +1,12 @@
-#include "gpu/hadamard.hpp"
+#include "hadamard.hpp"
 
-#include "gpu/elements.cuh"
-#include "gpu/hadamard.cuh"
+#include "elements.cuh"
+#include "hadamard.cuh"
 
 namespace nvfp4::gpu {
 
 void hadamard(MatrixView x, const Hadamard& h, void* out, Stream stream) {
-  for_each(x.rows * x.cols, hadamard_output(x, h, out), stream, "hadamard");
+  for_each_element(x.rows, x.cols, hadamard_output(x, h, out), stream, "hadamard");
 }
 
 }  // namespace nvfp4::gpu

@@ -1,42 +1,42 @@
 #pragma once
-#include <cuda_runtime.h>
-
 #include <cmath>
 #include <cstdint>
 
 #include <nvfp4/hadamard.hpp>
 
-#include "gpu/accumulate.cuh"
+#include "accumulate.cuh"
 
 namespace nvfp4::gpu {
 
-/// A row of x and a column of diag(sign) H c.
+/// A group of x and a column of diag(sign) H c.
 struct HadamardSumOf {
-  const void* x;
-  Dtype dtype;
-  std::int64_t first, stride;  ///< of the group's elements
+  Elements x;
+  std::int64_t row, col;  ///< of the group's first element
+  Along along;
   SignWords signs;
   int size, column;
   float c;
 
-  __host__ __device__ float element(int k) const { return loaded(x, dtype, first + k * stride); }
-  __host__ __device__ float entry(int k) const { return is_negative(signs, k, column) ? -c : c; }
+  NVFP4_HOST_DEVICE float element(int k) const {
+    return along == Along::row ? x.at(row, col + k) : x.at(row + k, col);
+  }
+  NVFP4_HOST_DEVICE float entry(int k) const { return is_negative(signs, k, column) ? -c : c; }
 
-  __host__ __device__ float fma_chain() const {
+  NVFP4_HOST_DEVICE float fma_chain() const {
     float sum = 0;
     for (int k = 0; k < size; ++k) sum = fmaf(element(k), entry(k), sum);
     return sum;
   }
 
   /// FP32 and FP16 numbers too are taken by their FP32 exponents.
-  __host__ __device__ Product product(int k) const {
+  NVFP4_HOST_DEVICE Product product(int k) const {
     constexpr CodeFields fp32 = fp32_fields;
     const auto number = [&](float value) { return factor(std::bit_cast<std::uint32_t>(value), fp32); };
     return {number(element(k)), number(entry(k)), one, one};
   }
 
   /// The BF16 tensor core of sm_90 and sm_100, in steps of 16, the last of which zeros fill up.
-  __host__ __device__ float tensor_core() const {
+  NVFP4_HOST_DEVICE float tensor_core() const {
     Accumulation core;
     core.fraction_bits = 25, core.zero_exponent = -133;
     std::uint64_t sum = 0;
@@ -54,8 +54,8 @@ struct HadamardSumOf {
   }
 
   /// What is negative and rounds to zero is -0; an exact zero is +0.
-  __host__ __device__ float exact() const {
-    const Target t = target(Conversion::rne_fp32);
+  NVFP4_HOST_DEVICE float exact() const {
+    const ResultFormat t = result_format(Conversion::rne_fp32);
     Specials specials;
     WideSum sum;
     for (int k = 0; k < size; ++k) {
@@ -70,7 +70,7 @@ struct HadamardSumOf {
     return std::bit_cast<float>(static_cast<std::uint32_t>(code));
   }
 
-  __host__ __device__ float value(HadamardSum sum) const {
+  NVFP4_HOST_DEVICE float value(HadamardSum sum) const {
     switch (sum) {
       case HadamardSum::fma_chain: return fma_chain();
       case HadamardSum::tensor_core: return tensor_core();
@@ -82,25 +82,25 @@ struct HadamardSumOf {
 
 /// One output.
 struct HadamardOutput {
-  MatrixView x;
+  Elements x;
   Hadamard h;
   SignWords signs;
   float c;
   void* out;
 
-  __host__ __device__ void operator()(std::int64_t n) const {
+  NVFP4_HOST_DEVICE void operator()(std::int64_t row, std::int64_t col) const {
     const bool by_row = h.along == Along::row;
-    const std::int64_t stride = by_row ? 1 : x.cols;
-    const auto place = static_cast<int>((by_row ? n % x.cols : n / x.cols) % h.size);
-    const HadamardSumOf sum{x.data, x.dtype, n - place * stride, stride, signs, h.size, place, c};
-    store(out, h.rounded ? x.dtype : Dtype::fp32, n, sum.value(h.sum));
+    const int place = static_cast<int>((by_row ? col : row) % h.size);
+    const HadamardSumOf sum{
+        x, by_row ? row : row - place, by_row ? col - place : col, h.along, signs, h.size, place, c};
+    store(out, h.rounded ? x.dtype : Dtype::fp32, row * x.cols + col, sum.value(h.sum), Target::torch);
   }
 };
 
 /// Throws std::invalid_argument where validate() does.
 inline HadamardOutput hadamard_output(MatrixView x, const Hadamard& h, void* out) {
   validate(h, x.rows, x.cols);
-  return {x, h, sign_words(h), hadamard_entry(h.size, x.dtype), out};
+  return {elements(x, false), h, sign_words(h), hadamard_entry(h.size, x.dtype), out};
 }
 
 }  // namespace nvfp4::gpu

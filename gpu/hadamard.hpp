@@ -4,7 +4,7 @@
 #include <nvfp4/hadamard.hpp>
 #include <nvfp4/tensor.hpp>
 
-#include "gpu/stream.hpp"
+#include "stream.hpp"
 
 namespace nvfp4::gpu {
 

@@ -63,6 +63,15 @@ const Kernel& kernel_of(const Dialect& dialect) {
 unsigned grid(std::int64_t count) { return static_cast<unsigned>((count + threads - 1) / threads); }
 
 /// Without amaxes and output.
+void reduce(const QuantizeTask& t, std::int64_t count, bool nan_poisons, float* amaxes, Stream stream) {
+  const std::int64_t spans = (t.x.cols + 15) / 16;
+  check(cudaMemsetAsync(amaxes, 0, static_cast<std::size_t>(count) * sizeof(float), stream), "amax");
+  if (t.x.rows * spans == 0) return;
+  amax_of_spans<<<grid(t.x.rows * spans), threads, 0, stream>>>(t, spans, nan_poisons,
+                                                                reinterpret_cast<std::uint32_t*>(amaxes));
+  check_launch("amax");
+}
+
 }  // namespace
 
 std::int64_t scale_count(const QuantizeSpec& spec, std::int64_t rows, std::int64_t cols) {
@@ -70,14 +79,15 @@ std::int64_t scale_count(const QuantizeSpec& spec, std::int64_t rows, std::int64
   return spec.tensor_scale == TensorScale::row ? rows * shape.globals_per_row() : 1;
 }
 
-void amax(MatrixView x, bool transposed, const QuantizeSpec& spec, float* amaxes, Stream stream) {
+void amax(MatrixView x, bool nan_poisons, float* largest, Stream stream) {
+  QuantizeTask whole{};
+  whole.x = elements(x, false);
+  reduce(whole, 1, nan_poisons, largest, stream);
+}
+
+void amaxes(MatrixView x, bool transposed, const QuantizeSpec& spec, float* amaxes, Stream stream) {
   const QuantizeTask t = task_of(x, transposed, spec);
-  const std::int64_t count = scale_count(spec, t.x.rows, t.x.cols), spans = (t.x.cols + 15) / 16;
-  check(cudaMemsetAsync(amaxes, 0, static_cast<std::size_t>(count) * sizeof(float), stream), "amax");
-  if (t.x.rows * spans == 0) return;
-  amax_of_spans<<<grid(t.x.rows * spans), threads, 0, stream>>>(t, spans, spec.dialect->nan_in_tensor_amax,
-                                                                reinterpret_cast<std::uint32_t*>(amaxes));
-  check_launch("amax");
+  reduce(t, scale_count(spec, t.x.rows, t.x.cols), spec.dialect->nan_in_tensor_amax, amaxes, stream);
 }
 
 void quantize(MatrixView x, bool transposed, const QuantizeSpec& spec, const float* amaxes,

@@ -19,10 +19,15 @@ struct TensorParts {
 /// Second-level scales of a rows x cols tensor: 1, or one for each row (or outer_cols of it).
 std::int64_t scale_count(const QuantizeSpec&, std::int64_t rows, std::int64_t cols);
 
-/// amaxes[n] = what Kernels::amax gives of the elements that share second-level scale n of x (or of its transpose).
-void amax(MatrixView x, bool transposed, const QuantizeSpec&, float* amaxes, Stream);
+/// max |x| of the whole matrix. A NaN is dropped or, with nan_poisons, the result. A step of its own: with the largest
+/// of several devices' results a tensor that is spread over them is one tensor.
+void amax(MatrixView x, bool nan_poisons, float* largest, Stream);
 
-/// Kernels::quantize, or quantize_transposed. `amaxes` has scale_count() numbers: of amax(), or the spec's own.
+/// amaxes[n] = the same, by the dialect's rule, of the elements that share second-level scale n of x (or of its
+/// transpose).
+void amaxes(MatrixView x, bool transposed, const QuantizeSpec&, float* amaxes, Stream);
+
+/// Kernels::quantize, or quantize_transposed. `amaxes` has scale_count() numbers: of amaxes(), or the spec's own.
 /// Throws std::invalid_argument for a spec that validate() refuses.
 void quantize(MatrixView x, bool transposed, const QuantizeSpec&, const float* amaxes, const TensorParts&,
               Stream);

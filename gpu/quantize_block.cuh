@@ -8,9 +8,10 @@
 /// One block by any dialect: what a thread does. The host can, too.
 namespace nvfp4::gpu {
 
-/// What the kernels know of a tensor.
-struct QuantizeTask {
-  Elements x;
+/// What the kernels know of a tensor. A source of elements has rows, cols and at(row, col).
+template <class Source>
+struct QuantizeTaskOf {
+  Source x;
   Setting setting;
   const float* amaxes;
   std::int64_t outer;  ///< columns that share a second-level scale; 0: all the tensor's do
@@ -24,10 +25,12 @@ struct QuantizeTask {
     return outer ? row * scales_per_row + col / outer : 0;
   }
 };
+using QuantizeTask = QuantizeTaskOf<Elements>;
 
 /// A block: rows x cols elements of the tensor, of which the edge may cut some.
+template <class Source = Elements>
 struct Block {
-  const Elements& x;
+  const Source& x;
   std::int64_t row, col;
   int rows, cols;
   NVFP4_HOST_DEVICE Number operator()(int r, int j) const {
@@ -35,7 +38,8 @@ struct Block {
   }
 };
 
-NVFP4_HOST_DEVICE inline Number amax_of(const Block& block, bool nan_poisons) {
+template <class Source>
+NVFP4_HOST_DEVICE Number amax_of(const Block<Source>& block, bool nan_poisons) {
   Number largest(0);
   NVFP4_NO_UNROLL
   for (int r = 0; r < block.rows; ++r) NVFP4_NO_UNROLL
@@ -47,8 +51,8 @@ NVFP4_HOST_DEVICE inline Number amax_of(const Block& block, bool nan_poisons) {
   return largest;
 }
 
-template <class D, class Tensor>
-NVFP4_HOST_DEVICE BlockScale<Number> block_scale(const Block& block, const Tensor& tensor) {
+template <class D, class Source, class Tensor>
+NVFP4_HOST_DEVICE BlockScale<Number> block_scale(const Block<Source>& block, const Tensor& tensor) {
   const Number largest = amax_of(block, D::info.nan_in_block_amax);
   if constexpr (requires { D::block(largest, tensor, block); })
     return D::block(largest, tensor, block);
@@ -56,15 +60,16 @@ NVFP4_HOST_DEVICE BlockScale<Number> block_scale(const Block& block, const Tenso
     return D::block(largest, tensor);
 }
 
-NVFP4_HOST_DEVICE inline std::uint32_t random_word(const QuantizeTask& t, std::int64_t row,
-                                                   std::int64_t col) {
+template <class Source>
+NVFP4_HOST_DEVICE std::uint32_t random_word(const QuantizeTaskOf<Source>& t, std::int64_t row,
+                                            std::int64_t col) {
   const Stochastic& s = t.stochastic;
   if (s.from_caller) return s.words.data()[row * ((t.x.cols + 15) / 16 * 4) + col / 4];
   return draw(s.random, row, col / 16)[static_cast<std::size_t>(col % 16 / 4)];
 }
 
-template <class D, class Tensor>
-NVFP4_HOST_DEVICE std::uint32_t element(const QuantizeTask& t, std::int64_t row, std::int64_t col,
+template <class D, class Source, class Tensor>
+NVFP4_HOST_DEVICE std::uint32_t element(const QuantizeTaskOf<Source>& t, std::int64_t row, std::int64_t col,
                                         Number encode, const Tensor& tensor) {
   if (col >= t.x.cols) return 0;
   const Number x(t.x.at(row, col));
@@ -77,12 +82,12 @@ NVFP4_HOST_DEVICE std::uint32_t element(const QuantizeTask& t, std::int64_t row,
   return D::element(x, encode, tensor).bits;
 }
 
-/// The codes of a block's row.
-template <class D, class Tensor>
-NVFP4_HOST_DEVICE void put_row(const QuantizeTask& t, std::int64_t row, std::int64_t col, Number encode,
-                               const Tensor& tensor) {
+/// The codes of a block's row, which becomes block `at` of that row.
+template <class D, class Source, class Tensor>
+NVFP4_HOST_DEVICE void put_row(const QuantizeTaskOf<Source>& t, std::int64_t row, std::int64_t col,
+                               std::int64_t at, Number encode, const Tensor& tensor) {
   constexpr int per_byte = D::info.element == Format::e2m1 ? 2 : 1;
-  std::uint8_t* codes = t.out.codes + row * t.row_bytes + col / per_byte;
+  std::uint8_t* codes = t.out.codes + row * t.row_bytes + at * (D::info.block_cols / per_byte);
   NVFP4_NO_UNROLL  // here and above: 54 dialects of these are enough code
       for (int j = 0; j < D::info.block_cols; j += per_byte) {
     std::uint32_t byte = element<D>(t, row, col + j, encode, tensor);
@@ -91,38 +96,51 @@ NVFP4_HOST_DEVICE void put_row(const QuantizeTask& t, std::int64_t row, std::int
   }
 }
 
+/// A block, which becomes block `at` of its rows.
+template <class D, class Source, class Tensor>
+NVFP4_HOST_DEVICE void put_block(const QuantizeTaskOf<Source>& t, const Block<Source>& block, std::int64_t at,
+                                 const BlockScale<Number>& scale, const Tensor& tensor) {
+  for (std::int64_t row = block.row; row < block.row + block.rows && row < t.x.rows; ++row) {
+    t.out.scales[row * t.blocks_per_row + at] = static_cast<std::uint8_t>(scale.code.bits);
+    put_row<D>(t, row, block.col, at, scale.encode, tensor);
+  }
+}
+
 /// The block `n`, rows of blocks after each other.
-template <class D>
-NVFP4_HOST_DEVICE void quantize_block(const QuantizeTask& t, std::int64_t n) {
+template <class D, class Source>
+NVFP4_HOST_DEVICE void quantize_block(const QuantizeTaskOf<Source>& t, std::int64_t n) {
   const int rows = t.setting.block.rows;
   const std::int64_t at = n % t.blocks_per_row;
-  const Block block{t.x, n / t.blocks_per_row * rows, at * D::info.block_cols, rows, D::info.block_cols};
+  const Block<Source> block{t.x, n / t.blocks_per_row * rows, at * D::info.block_cols, rows,
+                            D::info.block_cols};
   const auto tensor = D::tensor(Number(t.amaxes[t.scale_of(block.row, block.col)]), t.setting);
-  const BlockScale<Number> scale = block_scale<D>(block, tensor);
-  for (std::int64_t row = block.row; row < block.row + rows && row < t.x.rows; ++row) {
-    t.out.scales[row * t.blocks_per_row + at] = static_cast<std::uint8_t>(scale.code.bits);
-    put_row<D>(t, row, block.col, scale.encode, tensor);
-  }
+  put_block<D>(t, block, at, block_scale<D>(block, tensor), tensor);
 }
 
 NVFP4_HOST_DEVICE inline float settled(Number x) { return is_nan(x) ? default_nan().value : x.value; }
 
-template <class D>
-NVFP4_HOST_DEVICE float kept_global(const QuantizeTask& t, std::int64_t n) {
+template <class D, class Source>
+NVFP4_HOST_DEVICE float kept_global(const QuantizeTaskOf<Source>& t, std::int64_t n) {
   return settled(D::tensor(Number(t.amaxes[n]), t.setting).global);
 }
 
+/// The value of a code under its block's scale.
 template <class D>
-NVFP4_HOST_DEVICE float dequantized(const QuantizeTask& t, std::int64_t row, std::int64_t col) {
+NVFP4_HOST_DEVICE float value_of(std::uint32_t code, std::uint32_t scale, float global,
+                                 const Setting& setting) {
+  const Number element =
+      D::info.element == Format::e2m1 ? Number::e2m1_value(Code(code)) : signed_e4m3_value(code);
+  const Number block = D::info.scale == Format::e8m0 ? e8m0_value(scale) : signed_e4m3_value(scale);
+  return settled(D::dequantize(element, block, Number(global), setting));
+}
+
+template <class D, class Source>
+NVFP4_HOST_DEVICE float dequantized(const QuantizeTaskOf<Source>& t, std::int64_t row, std::int64_t col) {
   const bool two_a_byte = D::info.element == Format::e2m1;
   const std::uint32_t byte = t.out.codes[row * t.row_bytes + (two_a_byte ? col / 2 : col)];
-  const std::uint32_t scale = t.out.scales[row * t.blocks_per_row + col / D::info.block_cols];
-  const Number element =
-      two_a_byte ? Number::e2m1_value(Code(byte >> (col % 2 * 4) & 15)) : signed_e4m3_value(byte);
-  const Number global(D::info.global_is == GlobalIs::none ? 1 : t.out.global[t.scale_of(row, col)]);
-  return settled(D::dequantize(element,
-                               D::info.scale == Format::e8m0 ? e8m0_value(scale) : signed_e4m3_value(scale),
-                               global, t.setting));
+  return value_of<D>(two_a_byte ? byte >> (col % 2 * 4) & 15 : byte,
+                     t.out.scales[row * t.blocks_per_row + col / D::info.block_cols],
+                     D::info.global_is == GlobalIs::none ? 1 : t.out.global[t.scale_of(row, col)], t.setting);
 }
 
 /// Without amaxes and output. Throws as validate() does.

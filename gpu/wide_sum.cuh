@@ -1,7 +1,7 @@
 #pragma once
-#include <cuda_runtime.h>
-
 #include <cstdint>
+
+#include "host_device.hpp"
 
 namespace nvfp4::gpu {
 
@@ -9,7 +9,7 @@ namespace nvfp4::gpu {
 /// formats and scales have. Digits of 32 bits, with room for carries above them.
 class WideSum {
  public:
-  __host__ __device__ void add(bool negative, std::uint64_t significand, int unit) {
+  NVFP4_HOST_DEVICE void add(bool negative, std::uint64_t significand, int unit) {
     const int place = unit - lowest, shift = place % 32;
     std::int64_t* digit = digits_ + place / 32;
     const std::uint64_t low = (significand & 0xFFFFFFFF) << shift, high = (significand >> 32) << shift;
@@ -27,7 +27,7 @@ class WideSum {
     int unit;
   };
 
-  __host__ __device__ Total total() {
+  NVFP4_HOST_DEVICE Total total() {
     carry();
     const bool negative = digits_[count - 1] < 0;
     if (negative) {
@@ -47,7 +47,7 @@ class WideSum {
   static constexpr int lowest = -544, count = 38;
 
   /// Brings all digits but the last, whose sign is the sum's, into [0, 2^32).
-  __host__ __device__ void carry() {
+  NVFP4_HOST_DEVICE void carry() {
     for (int i = 0; i + 1 < count; ++i) {
       digits_[i + 1] += digits_[i] >> 32;
       digits_[i] &= 0xFFFFFFFF;

@@ -96,11 +96,11 @@ struct Dense {
                        static_cast<std::size_t>(x.rows * x.cols) * size_of(x.dtype)}),
         codes(where, static_cast<std::size_t>(x.rows * x.cols)),
         strangers(where, 1) {
-    const std::int64_t n = x.rows * x.cols;
+    const MatrixView there{values.data(), x.rows, x.cols, x.dtype};
     if (where == Where::host)
-      each(n, gpu::dense_code(values.data(), x.dtype, format, codes.data(), strangers.data()));
+      each_element(x.rows, x.cols, gpu::dense_code(there, format, codes.data(), strangers.data()));
     else
-      gpu::dense_codes(values.data(), x.dtype, n, format, codes.data(), strangers.data(), nullptr);
+      gpu::dense_codes(there, format, codes.data(), strangers.data(), nullptr);
     matrix = {codes.data(), 32, 4 * x.cols, format};
   }
   Buffer<std::byte> values;

@@ -47,7 +47,7 @@ TEST_CASE("gpu epilogue: an accumulator by its scales") {
           Buffer<float> out(where, {y.f32(), rows * cols}), r(where, s.rows), c(where, s.cols);
           const gpu::OutputFactors factors{alpha, r.data(), c.data()};
           if (where == Where::host)
-            each(rows * cols, gpu::ScaleOutput{out.data(), cols, factors});
+            each_element(rows, cols, gpu::ScaleOutput{out.data(), cols, factors});
           else
             gpu::scale_output(out.data(), rows, cols, factors, nullptr);
           CHECK(with_values(y, out.values()).bytes == reference_kernels().scale_output(y, s).bytes);
@@ -63,7 +63,7 @@ TEST_CASE("gpu epilogue: a matrix or a row, times a factor, added") {
           Buffer<float> out(where, {y.f32(), rows * cols}),
               in(where, {x.f32(), static_cast<std::size_t>(x_rows * cols)});
           if (where == Where::host)
-            each(rows * cols, gpu::AddOutput{out.data(), cols, factor, in.data(), x_rows == 1});
+            each_element(rows, cols, gpu::AddOutput{out.data(), cols, factor, in.data(), x_rows == 1});
           else
             gpu::add_output(out.data(), rows, cols, factor, in.data(), x_rows, nullptr);
           CHECK(with_values(y, out.values()).bytes ==

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gpu/check.hpp"
+#include "gpu/memory.hpp"
 
 /// The device functions of gpu/ run on the host and, through their launches, on a GPU; tests hold both against the CPU.
 namespace gpu_memory {
@@ -32,30 +32,23 @@ inline std::vector<Where> places(std::string_view test) {
 template <class T>
 class Buffer {
  public:
-  Buffer(Where where, std::span<const T> values) : where_(where), host_(values.begin(), values.end()) {
-    if (where == Where::host || host_.empty()) return;
-    nvfp4::gpu::check(cudaMalloc(reinterpret_cast<void**>(&device_), bytes()), "cudaMalloc");
-    nvfp4::gpu::check(cudaMemcpy(device_, host_.data(), bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
-  }
+  Buffer(Where where, std::span<const T> values)
+      : where_(where),
+        host_(values.begin(), values.end()),
+        device_(where == Where::host ? std::span<const T>{} : values) {}
   Buffer(Where where, std::size_t size) : Buffer(where, std::vector<T>(size)) {}
-  ~Buffer() { cudaFree(device_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
 
   /// Null where there are none.
-  T* data() { return host_.empty() ? nullptr : where_ == Where::host ? host_.data() : device_; }
+  T* data() { return host_.empty() ? nullptr : where_ == Where::host ? host_.data() : device_.data(); }
   const std::vector<T>& values() {
-    if (device_)
-      nvfp4::gpu::check(cudaMemcpy(host_.data(), device_, bytes(), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    if (where_ == Where::device) device_.copy_to(host_);
     return host_;
   }
 
  private:
-  std::size_t bytes() const { return host_.size() * sizeof(T); }
-
   Where where_;
   std::vector<T> host_;
-  T* device_ = nullptr;
+  nvfp4::gpu::DeviceArray<T> device_;
 };
 
 /// body(i) of each i below n, on the host.
@@ -63,6 +56,12 @@ template <class Body>
 void each(std::int64_t n, const Body& body) {
 #pragma omp parallel for schedule(dynamic, 64)
   for (std::int64_t i = 0; i < n; ++i) body(i);
+}
+
+/// body(row, col) of each element.
+template <class Body>
+void each_element(std::int64_t rows, std::int64_t cols, const Body& body) {
+  each(rows * cols, [&](std::int64_t n) { body(n / cols, n % cols); });
 }
 
 }  // namespace gpu_memory

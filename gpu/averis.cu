@@ -1,0 +1,13 @@
+#include "averis.hpp"
+
+#include "averis.cuh"
+#include "elements.cuh"
+
+namespace nvfp4::gpu {
+
+void split_mean(MatrixView x, void* mean, void* residual, Stream stream) {
+  for_each(x.cols, column_mean(x, mean), stream, "column_mean", 64);  // few threads: over all multiprocessors
+  for_each_element(x.rows, x.cols, mean_residual(x, mean, residual), stream, "mean_residual");
+}
+
+}  // namespace nvfp4::gpu
