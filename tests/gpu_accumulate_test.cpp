@@ -181,6 +181,19 @@ TEST_CASE("gpu mma: FP64 is a chain of FMAs") {
       CHECK(gpu_mma(x, acc, every_step, where) == reference_kernels().mma(x, acc, every_step));
 }
 
+TEST_CASE("gpu mma: of no products C remains") {
+  const Codes c{0x3F800001, 0x80000000, 0x7FC12345};
+  for (const Where where : places("gpu mma: no products"))
+    for (const char* name : {"sm100_nvfp4", "sm90_bf16", "exact"}) {
+      const Accumulation& acc = *find_accumulation(name);
+      MmaOperands x{.tiles = 3, .k = 0, .scale = acc.scale, .block = acc.block};
+      x.a_format = x.b_format = elements_of(acc)[0];
+      x.c = c;
+      for (const bool every_step : {false, true})
+        CHECK(gpu_mma(x, acc, every_step, where) == reference_kernels().mma(x, acc, every_step));
+    }
+}
+
 TEST_CASE("gpu multiply: every model and block shape, K of any length") {
   const auto mxfp4 = default_spec(*find_dialect("mxfp4_ceil")),
              mxfp8 = default_spec(*find_dialect("mxfp8_ceil"));
