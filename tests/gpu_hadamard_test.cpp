@@ -21,10 +21,15 @@ Matrix gpu_hadamard(MatrixView x, const Hadamard& h, Where where) {
                         static_cast<std::size_t>(x.rows * x.cols) * size_of(x.dtype));
   Buffer<std::byte> in(where, bytes), made(where, out.bytes.size());
   x.data = in.data();
-  if (where == Where::host)
+  const bool by_row = h.along == Along::row;
+  if (where == Where::device)
+    gpu::hadamard(x, h, made.data(), nullptr);
+  else if (h.sum != HadamardSum::fma_chain)
     each_element(x.rows, x.cols, gpu::hadamard_output(x, h, made.data()));
   else
-    gpu::hadamard(x, h, made.data(), nullptr);
+    gpu::with_hadamard_group(x, h, made.data(), [&](const auto& group) {
+      each_element(by_row ? x.rows : x.rows / h.size, by_row ? x.cols / h.size : x.cols, group);
+    });
   out.bytes = made.values();
   return out;
 }
