@@ -29,14 +29,14 @@ Residual<D> residual_of(const QuantizedOperand& o, const std::int64_t* channels,
   return {q, channels, q.x.rows, channels ? count : q.x.cols};
 }
 
-/// A channel's share of the score. Rows are read 16 ahead of their additions, which must follow each other.
+/// A channel's share of the score. Rows are read 32 ahead of their additions, which must follow each other.
 template <class D>
 struct AddResidualScore {
   Residual<D> residual;
   double* scores;
 
   NVFP4_HOST_DEVICE void operator()(std::int64_t col) const {
-    constexpr int ahead = 16;
+    constexpr int ahead = 32;
     float values[ahead];
     double sum = 0;
     for (std::int64_t first = 0; first < residual.rows; first += ahead) {

@@ -129,7 +129,7 @@ bool same(const Matrix& a, const Matrix& b) {
 
 }  // namespace
 
-TEST_CASE("gpu mma: every model on adversarial operands") {
+TEST_CASE("gpu mma: every model on adversarial operands" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu mma: models")) {
     unsigned seed = 0;
     for (const Accumulation& acc : accumulations()) {
@@ -140,7 +140,7 @@ TEST_CASE("gpu mma: every model on adversarial operands") {
   }
 }
 
-TEST_CASE("gpu mma: every hypothesis") {
+TEST_CASE("gpu mma: every hypothesis" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu mma: hypotheses")) {
     unsigned seed = 1000;
     for (const auto& set : {nvfp4_hypotheses(), chain_hypotheses(), k96_hypotheses(), mxfp4_hypotheses()})
@@ -148,7 +148,7 @@ TEST_CASE("gpu mma: every hypothesis") {
   }
 }
 
-TEST_CASE("gpu mma: models that nobody has built") {
+TEST_CASE("gpu mma: models that nobody has built" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu mma: unbuilt models")) {
     unsigned seed = 100;
     for (const std::string model : {"sm90_bf16", "sm90_fp8", "sm90_fp8_mma", "sm100_tf32", "sm100_nvfp4",

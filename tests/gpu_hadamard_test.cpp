@@ -48,7 +48,7 @@ void each_transform(Check check) {
 
 }  // namespace
 
-TEST_CASE("gpu hadamard: every transform of numbers near and far, and their specials") {
+TEST_CASE("gpu hadamard: every transform of numbers near and far, and their specials" * doctest::test_suite("sweep")) {
   const std::vector<scattered::Numbers> bf16{{100, 60}, {0, 255}, {120, 4, 90}}, fp16{{0, 31}, {12, 4, 90}},
       fp32{{100, 60}, {0, 255}, {126, 2}, {120, 4, 90}, {253, 2, 500, true}};
   for (const Where where : places("gpu hadamard"))
