@@ -6,7 +6,7 @@
 #include <nvfp4/arithmetic.hpp>
 #include <nvfp4/rcp_approx.hpp>
 
-#include "host_device.hpp"
+#include "e2m1.cuh"
 
 /// The GPU's FP32 number: the primitives of nvfp4/arithmetic.hpp, one lane. The host has them too, so that they can
 /// be tested without a GPU; there is one source, and where the two differ it says so.
@@ -109,15 +109,9 @@ NVFP4_HOST_DEVICE inline Number signed_e4m3_value(std::uint32_t code) {
   return is_nan(magnitude) || !(code & 0x80) ? magnitude : Number(-magnitude.value);
 }
 
-/// t >= 0. Subnormal steps are 2^-9, that of FP32 from 2^14 on.
+/// t >= 0.
 NVFP4_HOST_DEVICE inline Scale e4m3_satfinite(Number t) {
-  std::uint32_t code = 0x7E;
-  if (is_nan(t))
-    code = 0x7F;
-  else if (t < Number(0x1p-6f))
-    code = bits_of((t + Number(0x1p14f)).value) - bits_of(0x1p14f);
-  else if (t < Number(448))
-    code = ((bits_of(t.value) + 0x7FFFF + (bits_of(t.value) >> 20 & 1)) >> 20) - (120 << 3);
+  const std::uint32_t code = to_e4m3(t.value);
   return {Code(code), e4m3_value(code)};
 }
 
@@ -170,9 +164,7 @@ NVFP4_HOST_DEVICE inline Code e2m1_magnitude(Number y) {
               !(a <= 5));
 }
 
-NVFP4_HOST_DEVICE inline Code e2m1_satfinite(Number y) {
-  return is_nan(y) ? Code(7) : Code(e2m1_magnitude(y).bits | bits_of(y.value) >> 31 << 3);
-}
+NVFP4_HOST_DEVICE inline Code e2m1_satfinite(Number y) { return Code(to_e2m1(y.value)); }
 
 NVFP4_HOST_DEVICE inline Code negative(Number y) { return Code(y.value < 0 ? 8 : 0); }
 
@@ -181,25 +173,12 @@ NVFP4_HOST_DEVICE inline Number Number::e2m1_value(Code code) {
   return Number(float_of((code.bits & 8) << 28 | (code.bits & 7) << 22)) * Number(0x1p126f);
 }
 
-NVFP4_HOST_DEVICE inline std::uint32_t at_most_7(std::uint32_t code) { return code < 7 ? code : 7; }
-
-/// In units of a 256th of the step that |y| lies in; differences and products are exact, and the cast cuts.
 NVFP4_HOST_DEVICE inline Code e2m1_carry(Number y, Code random) {
-  const float a = abs(y).value;
-  if (!(a < 6)) return e2m1_satfinite(y);
-  const std::uint32_t code = a < 2   ? (static_cast<std::uint32_t>(a * 512) + random.bits) >> 8
-                             : a < 4 ? 4 + ((static_cast<std::uint32_t>((a - 2) * 256) + random.bits) >> 8)
-                                     : 6 + ((static_cast<std::uint32_t>((a - 4) * 128) + random.bits) >> 8);
-  return Code(at_most_7(code) | bits_of(y.value) >> 31 << 3);
+  return Code(to_e2m1_carry(y.value, random.bits));
 }
 
 NVFP4_HOST_DEVICE inline Code e2m1_te_software(Number y, Code random) {
-  if (is_nan(y)) return Code(7);
-  const Number a = abs(y), step(a.value >= 4 ? 2.f : a.value >= 2 ? 1.f : 0.5f);
-  const float sum = (a + Number(static_cast<float>(random.bits)) * (step * Number(0x1p-8f))).value;
-  const std::uint32_t code =
-      (sum >= 0.5f) + (sum >= 1) + (sum >= 1.5f) + (sum >= 2) + (sum >= 3) + (sum >= 4) + (sum >= 6);
-  return Code(code | bits_of(y.value) >> 31 << 3);
+  return Code(to_e2m1_te_software(y.value, random.bits));
 }
 
 /// Literally: the first code that no later one undercuts.

@@ -18,7 +18,8 @@
 ///   max_nan(a, bound)             the larger; NaN where a is NaN
 ///   ftz(a)                        a signed zero for a subnormal number
 ///   to_bf16(a), to_fp16(a)        the nearest value of that format, ties to even
-///   rcp_approx_ftz(a)             the GPU instruction rcp.approx.ftz.f32, as measured
+///   rcp_approx_ftz(a)             the GPU instruction rcp.approx.ftz.f32, as measured. Never of another's result:
+///                                 ptxas makes rcp.approx(rcp.approx(a)) a itself
 ///   e4m3_satfinite(t)             {code, value} of t >= 0 by RNE: above 448 and Inf give 448, NaN gives 0x7F
 ///   e4m3_up(t)                    the same, rounded up
 ///   e4m3_ggml(t)                  ggml's own E4M3 of t >= 0: halves go up, and from 248 on all is 448

@@ -76,7 +76,9 @@ struct flashinfer_exact : flashinfer {
   }
 };
 
-/// One scale a row: rowAmax / 2688, kept as a decode scale, and its approximate reciprocal.
+/// One scale a row: rowAmax / 2688, kept as a decode scale, and its approximate reciprocal. The kernel that keeps its
+/// block amaxes hands the decode scale on beside that; the other takes the reciprocal of the reciprocal, which ptxas
+/// makes the number itself (seen in the code of sm_90 and sm_100).
 struct flashinfer_per_token : flashinfer {
   static constexpr Dialect info{
       .name = "flashinfer_per_token",
@@ -91,14 +93,13 @@ struct flashinfer_per_token : flashinfer {
   struct Tensor {
     F global;   ///< perToken, a decode scale
     F encode;   ///< rcp.approx of it
-    F inverse;  ///< rcp.approx of that
+    F inverse;  ///< perToken
   };
 
   template <class F>
   static constexpr Tensor<F> tensor(F amax, const Setting&) {
     const F global = ftz(ftz(amax) * F(one_over_2688));
-    const F encode = rcp_approx_ftz(global);
-    return {global, encode, rcp_approx_ftz(encode)};
+    return {global, rcp_approx_ftz(global), global};
   }
 
   template <class F>

@@ -42,8 +42,8 @@ struct flashinfer_choice {
         const F global = select(a == F(0), F(0), reciprocal(encode));
         return {global, encode, reciprocal(encode), a, F(largest), options};
       } else {
-        const F global = ftz(a * inverse_global), encode = reciprocal(global);
-        return {global, encode, reciprocal(encode), a, F(largest), options};
+        const F global = ftz(a * inverse_global);  // and not rcp.approx of rcp.approx: see arithmetic.hpp
+        return {global, reciprocal(global), global, a, F(largest), options};
       }
     }
   }

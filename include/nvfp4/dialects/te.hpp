@@ -140,9 +140,14 @@ struct te_rht_fused : te {
   }
 
   template <class F>
+  static constexpr F block_encode(F scale, F decode) {
+    return min_nan(F(1) / (scale * decode), F(flt_max));
+  }
+
+  template <class F>
   static constexpr BlockScale<F> block(F amax, const Tensor<F>& tensor) {
     const auto scale = e4m3_satfinite(min_nan(amax * tensor.multiplier, F(flt_max)));
-    return {scale.code, min_nan(F(1) / (scale.value * tensor.decode), F(flt_max))};
+    return {scale.code, block_encode(scale.value, tensor.decode)};
   }
 };
 
