@@ -15,7 +15,8 @@ namespace {
       "+r"(x.d[3]) : "r"(x.a[0]), "r"(x.a[1]), "r"(x.a[2]), "r"(x.a[3]), "r"(x.b[0]), "r"(x.b[1])
 
 /// What tells the m16n8 instructions apart: K, the bits of an element's container and the place of its code in it, the
-/// scales of one instruction, and the words of PTX. `exists` is what the compiler must be compiling for.
+/// scales of one instruction, and the words of PTX; EXISTS is of the GPU that is compiled for. E2M1 in a byte stands in
+/// its bits 5:2 (PTX ISA; CUTLASS's fp4_shift_A).
 #define NVFP4_DENSE(NAME, EXISTS, K, BITS, SHIFT, WORDS)                                                  \
   struct NAME {                                                                                           \
     static constexpr int k = K, bits = BITS, shift = SHIFT, scales = 0;                                   \
