@@ -11,9 +11,10 @@ namespace nvfp4::gpu {
 namespace {
 
 // A block of four warps computes 128 x 128 outputs, a warp 64 x 64 of them: 4 x 8 MMA tiles.
-constexpr int tile = tile_rows, depth = step_k, threads = 128, warp_tile = 64, stages = 3;
+constexpr std::int64_t tile = tile_rows;
+constexpr int depth = step_k, threads = 128, warp_tile = 64, stages = 3;
 constexpr int m_tiles = warp_tile / 16, n_tiles = warp_tile / 8, k_tiles = depth / 16;
-constexpr int row_bytes = depth * 2, operand_bytes = tile * row_bytes, stage_bytes = 2 * operand_bytes;
+constexpr int row_bytes = depth * 2, operand_bytes = tile_rows * row_bytes, stage_bytes = 2 * operand_bytes;
 
 struct Arguments {
   ExpandedOperand a, b;
@@ -58,7 +59,8 @@ __device__ StepStats stats_at(const ExpandedOperand& x, std::int64_t at) {
 }
 
 struct Warp {
-  int row, col, lane;            // of the block's tile
+  static constexpr int outputs = m_tiles * n_tiles * 4;  // a lane's
+  int row, col, lane;                                    // row and column in the block's tile
   std::uint32_t a, b;            // of a stage, where the lane's rows for load_matrices() start
   float c[m_tiles][n_tiles][4];  // the accumulators * 2^-28
 
@@ -67,6 +69,11 @@ struct Warp {
     a = offset_of(row + lane % 16, lane / 16);
     b = operand_bytes + offset_of(col + lane % 8 + lane / 16 * 8, lane / 8 % 2);
   }
+
+  __device__ float& output(int n) { return c[n / 32][n / 4 % 8][n % 4]; }
+  // In the block's tile.
+  __device__ int row_of(int n) const { return row + n / 32 * 16 + n % 4 / 2 * 8 + lane / 4; }
+  __device__ int col_of(int n) const { return col + n / 4 % 8 * 8 + lane % 4 * 2 + n % 2; }
 
   // Of 16 rows and 16 values.
   __device__ __forceinline__ void load_a(std::uint32_t (&v)[4], std::uint32_t stage, int m, int k) const {
@@ -195,8 +202,8 @@ __device__ float literal_output(const Arguments& p, const std::uint8_t* stage, T
   Group groups[groups_of_step];
   for (int g = 0; g < groups_of_step; ++g) {
     const std::int64_t block = static_cast<std::int64_t>(t) * groups_of_step + g;
-    const int exponent = exponent_at(p.a, static_cast<std::int64_t>(at.row) * tile + row, block) +
-                         exponent_at(p.b, static_cast<std::int64_t>(at.col) * tile + col, block);
+    const int exponent =
+        exponent_at(p.a, at.row * tile + row, block) + exponent_at(p.b, at.col * tile + col, block);
     groups[g] = group_in(stage, row, col, g, exponent);
   }
   const float model = __uint_as_float(group_step(__float_as_uint(c * power_of_two(folded_bits)), groups));
@@ -205,37 +212,31 @@ __device__ float literal_output(const Arguments& p, const std::uint8_t* stage, T
 
 // The accumulators pass through local memory, where a loop that is not unrolled can reach them.
 __device__ void literal_step(Warp& w, const Arguments& p, const std::uint8_t* stage, Tile at, int t) {
-  float c[m_tiles * n_tiles * 4];
+  float c[Warp::outputs];
 #pragma unroll
-  for (int n = 0; n < m_tiles * n_tiles * 4; ++n) c[n] = w.c[n / 32][n / 4 % 8][n % 4];
+  for (int n = 0; n < Warp::outputs; ++n) c[n] = w.output(n);
 #pragma unroll 1
-  for (int n = 0; n < m_tiles * n_tiles * 4; ++n) {
-    const int row = w.row + n / 32 * 16 + n % 4 / 2 * 8 + w.lane / 4,
-              col = w.col + n / 4 % 8 * 8 + w.lane % 4 * 2 + n % 2;
-    c[n] = literal_output(p, stage, at, t, row, col, c[n]);
-  }
+  for (int n = 0; n < Warp::outputs; ++n)
+    c[n] = literal_output(p, stage, at, t, w.row_of(n), w.col_of(n), c[n]);
 #pragma unroll
-  for (int n = 0; n < m_tiles * n_tiles * 4; ++n) w.c[n / 32][n / 4 % 8][n % 4] = c[n];
+  for (int n = 0; n < Warp::outputs; ++n) w.output(n) = c[n];
 }
 
 // The largest magnitude of a warp's accumulators; NaN does not count.
-__device__ float largest(const Warp& w) {
+__device__ float largest(Warp& w) {
   float x = 0;
 #pragma unroll
-  for (int n = 0; n < m_tiles * n_tiles * 4; ++n) x = fmaxf(x, fabsf(w.c[n / 32][n / 4 % 8][n % 4]));
+  for (int n = 0; n < Warp::outputs; ++n) x = fmaxf(x, fabsf(w.output(n)));
   return __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(x)));
 }
 
-__device__ void store(const Warp& w, const Arguments& p, Tile at) {
+__device__ void store(Warp& w, const Arguments& p, Tile at) {
   const float alpha = p.alpha ? *p.alpha : 1;
 #pragma unroll
-  for (int n = 0; n < m_tiles * n_tiles * 4; ++n) {
-    const std::int64_t row =
-        static_cast<std::int64_t>(at.row) * tile + w.row + n / 32 * 16 + n % 4 / 2 * 8 + w.lane / 4;
-    const std::int64_t col =
-        static_cast<std::int64_t>(at.col) * tile + w.col + n / 4 % 8 * 8 + w.lane % 4 * 2 + n % 2;
+  for (int n = 0; n < Warp::outputs; ++n) {
+    const std::int64_t row = at.row * tile + w.row_of(n), col = at.col * tile + w.col_of(n);
     if (row >= p.a.rows || col >= p.b.rows) continue;
-    const float y = w.c[n / 32][n / 4 % 8][n % 4] * power_of_two(folded_bits) * alpha;
+    const float y = w.output(n) * power_of_two(folded_bits) * alpha;
     const std::int64_t to = row * p.b.rows + col;
     if (p.bf16)
       static_cast<__nv_bfloat16*>(p.d)[to] = __float2bfloat16_rn(y);
@@ -255,13 +256,13 @@ __global__ void __launch_bounds__(threads, 2) emulated_kernel(const __grid_const
     const Tile at = tile_at(p, index);
     const auto copy_step = [&](int t) {
       const std::uint32_t to = base + t % stages * stage_bytes;
-      copy_rows(to, p.a.values + static_cast<std::int64_t>(at.row) * tile * k_padded + t * depth, k_padded);
-      copy_rows(to + operand_bytes,
-                p.b.values + static_cast<std::int64_t>(at.col) * tile * k_padded + t * depth, k_padded);
+      const std::int64_t first = static_cast<std::int64_t>(t) * depth;
+      copy_rows(to, p.a.values + at.row * tile * k_padded + first, k_padded);
+      copy_rows(to + operand_bytes, p.b.values + at.col * tile * k_padded + first, k_padded);
     };
     Warp w;
 #pragma unroll
-    for (int n = 0; n < m_tiles * n_tiles * 4; ++n) w.c[n / 32][n / 4 % 8][n % 4] = 0;
+    for (int n = 0; n < Warp::outputs; ++n) w.output(n) = 0;
     Accumulated c;
     __syncthreads();
     for (int t = 0; t < stages - 1; ++t) {

@@ -21,7 +21,7 @@ enum class StepClass : std::uint8_t {
   literal,  ///< bits may be cut by the alignment: group_step()
 };
 
-/// C is a multiple of 2^unit, and |C| < bound * 2^28.
+/// C is a multiple of 2^unit, and |C| <= bound * 2^28.
 struct Accumulated {
   int unit = no_unit;
   float bound = 0;
@@ -62,7 +62,7 @@ NVFP4_HOST_DEVICE inline bool is_zero_step(const StepStats& a, const StepStats& 
 /// Alignment cuts below 2^(e_max - 35). Groups' exponents are at most `top`, so nothing of the step or of C is lost where
 /// that is at most the unit of both, and |C| < 2^(unit of the step + 36).
 /// Chain: by Cauchy and Schwarz every partial sum of products, in whole units of its row and column, stays below 2^24,
-/// and no MMA cuts that (F >= 24). Split: see split().
+/// and no MMA cuts that (F >= 24). Split: see split_step().
 NVFP4_HOST_DEVICE inline StepRule step_rule(const StepStats& a, const StepStats& b, int unit_of_c) {
   constexpr float unlimited = std::bit_cast<float>(infinity_code);
   if (is_zero_step(a, b)) return {StepClass::chain, unit_of_c, unlimited};
