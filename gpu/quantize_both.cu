@@ -8,6 +8,7 @@
 
 #include "check.hpp"
 #include "output.cuh"
+#include "quantize_rows.hpp"
 #include "tile.cuh"
 
 namespace nvfp4::gpu {
@@ -17,7 +18,7 @@ using Fast = DialectList<dialects::te, dialects::te_rht_fused, dialects::te_4ove
 
 /// What all kernels of one launch know.
 struct Both {
-  const std::uint16_t* x;
+  const void* x;
   std::int64_t rows, cols;
   bool aligned;  ///< every row starts at a multiple of 16 bytes
   std::uint32_t sign_mask;
@@ -64,20 +65,27 @@ struct Quantizer {
   }
 };
 
-/// A warp takes four rows of eight blocks at a time, in an order that leaves a chunk's turn in its row as it is. Of
-/// 16x16 blocks it takes two side by side.
+/// A warp takes four rows of eight blocks at a time, in an order that leaves a chunk's turn in its row as it is; of 16x16
+/// blocks, the four times four rows that share scales.
 template <class D, class K>
 __device__ void quantize_tile_rows(const Tile& tile, const Quantizer<D>& to) {
-  const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, b = lane % 8;
+  const auto row = [&](unsigned i) {
+    return K::squares ? lane / 8 | i * 4 | warp * 16
+                      : lane / 8 | warp % 2 * 4 | i % 2 * 8 | warp / 2 * 16 | i / 2 * 64;
+  };
+  float shared = 0;
+  if constexpr (K::squares) {
+    for (unsigned i = 0; i < 4; ++i)
+      shared = larger_or_nan(shared, largest_of<D>(tile.row_block<K::dtype>(row(i), b)).amax);
+    shared = largest_of_lanes<8, 16>(shared);
+  }
 #pragma unroll 1
   for (unsigned i = 0; i < 4; ++i) {
-    const int r =
-        K::squares ? warp * 16 + lane % 16 : lane / 8 + warp % 2 * 4 + i % 2 * 8 + warp / 2 * 16 + i / 2 * 64;
-    const unsigned b = K::squares ? 2 * i + lane / 16 : lane % 8;
-    const Sixteen<K::dtype> x = tile.row_block<K::dtype>(r, b);
+    const Sixteen<K::dtype> x = tile.row_block<K::dtype>(row(i), b);
     Largest largest = largest_of<D>(x);
-    if constexpr (K::squares) largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
-    to.template put<K>(x, largest, r, b);
+    if constexpr (K::squares) largest.amax = shared;
+    to.template put<K>(x, largest, row(i), b);
   }
 }
 
@@ -116,7 +124,7 @@ __global__ void __launch_bounds__(Tile::threads, 4) both_kernel(const __grid_con
   const std::int64_t across = (t.cols + Tile::side - 1) / Tile::side, n = gridDim.x - 1 - blockIdx.x;
   const auto row0 = static_cast<std::uint32_t>(n / across * Tile::side),
              col0 = static_cast<std::uint32_t>(n % across * Tile::side);
-  tile.fill(t.x, row0, col0, t.rows, t.cols, t.aligned);
+  tile.fill(static_cast<const std::uint16_t*>(t.x), row0, col0, t.rows, t.cols, t.aligned);
   const int direction = static_cast<int>(threadIdx.x / 128);
   if (const Output& out = direction == 0 ? t.row : t.column; out.parts.codes) {
     const Tensor tensor = out.tensor<D>(0);
@@ -135,6 +143,31 @@ __global__ void __launch_bounds__(Tile::threads, 4) both_kernel(const __grid_con
                                 SignedHadamard(K::transform ? t.sign_mask : 0));
 }
 
+/// FP32 columns, a thread for 16 tokens of a feature: lanes lie along a row, warps below each other.
+template <class D, bool squares, bool stochastic>
+__global__ void __launch_bounds__(Tile::threads)
+    columns_kernel(const std::uint32_t* x, const __grid_constant__ Output out) {
+  __shared__ Encodes<D> encodes;
+  const auto tensor = out.tensor<D>(0);
+  if (threadIdx.x < 128) encodes.fill(tensor, static_cast<int>(threadIdx.x));
+  __syncthreads();
+  const std::int64_t across = (out.rows + 31) / 32;
+  const std::int64_t feature = blockIdx.x % across * 32 + threadIdx.x % 32;
+  const std::int64_t block = blockIdx.x / across * (Tile::threads / 32) + threadIdx.x / 32;
+  if (blockIdx.x == 0 && threadIdx.x == 0) put_global<D>(out, 0);
+  Sixteen<Dtype::fp32> elements;
+#pragma unroll
+  for (int j = 0; j < 16; ++j) {
+    const std::int64_t token = 16 * block + j;
+    elements.word[j] = token < out.cols && feature < out.rows ? x[token * out.rows + feature] : 0;
+  }
+  Largest largest = largest_of<D>(elements);
+  if constexpr (squares) largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
+  if (feature >= out.rows || block >= out.blocks) return;
+  const auto r = static_cast<std::uint32_t>(feature), b = static_cast<std::uint32_t>(block);
+  out.put(r, b, quantize_block<D, Dtype::fp32, stochastic>(elements, largest, tensor, encodes, r, b, out));
+}
+
 template <class D, class K>
 void launch(const Both& t, Stream stream) {
   const std::int64_t tiles =
@@ -144,6 +177,25 @@ void launch(const Both& t, Stream stream) {
 }
 
 using Launch = void (*)(const Both&, Stream);
+
+template <class D, bool squares, bool stochastic>
+void launch_columns(const Both& t, Stream stream) {
+  if (!t.column.parts.codes) return;
+  constexpr int warps = Tile::threads / 32;
+  const std::int64_t grid = (t.cols + 31) / 32 * ((t.column.blocks + warps - 1) / warps);
+  columns_kernel<D, squares, stochastic><<<static_cast<unsigned>(grid), Tile::threads, 0, stream>>>(
+      static_cast<const std::uint32_t*>(t.x), t.column);
+  check_launch("columns_kernel");
+}
+
+template <class D>
+Launch launch_of_columns(bool squares, bool stochastic) {
+  if constexpr (D::info.stochastic) {
+    if (squares) return stochastic ? launch_columns<D, true, true> : launch_columns<D, true, false>;
+    if (stochastic) return launch_columns<D, false, true>;
+  }
+  return squares ? nullptr : launch_columns<D, false, false>;
+}
 
 /// Null where there is no such kernel.
 template <class D, Dtype T>
@@ -164,7 +216,8 @@ template <class D>
 Launch launch_of(Dtype dtype, bool squares, bool stochastic, bool transform) {
   return dtype == Dtype::bf16   ? launch_of<D, Dtype::bf16>(squares, stochastic, transform)
          : dtype == Dtype::fp16 ? launch_of<D, Dtype::fp16>(squares, stochastic, transform)
-                                : nullptr;
+         : transform            ? nullptr
+                                : launch_of_columns<D>(squares, stochastic);
 }
 
 constexpr auto launches =
@@ -180,7 +233,7 @@ void quantize_both(MatrixView x, const Direction& rows, const Direction& columns
                    std::optional<std::uint32_t> sign_mask, Stream stream) {
   const QuantizeSpec& spec = rows.spec;
   const Both t{
-      .x = static_cast<const std::uint16_t*>(x.data),
+      .x = x.data,
       .rows = x.rows,
       .cols = x.cols,
       .aligned = x.cols % 8 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0,
@@ -198,7 +251,9 @@ void quantize_both(MatrixView x, const Direction& rows, const Direction& columns
           "1x16 blocks and rows in multiples of 16 for a transform");
   const Launch launch = launches[static_cast<std::size_t>(found - Fast::infos.begin())](
       x.dtype, squares, spec.stochastic.has_value(), sign_mask.has_value());
-  require(launch, "BF16 or FP16; for a transform BF16 and te or te_rht_fused; 1x16 blocks for te_4over6");
+  require(launch, "for a transform BF16 and te or te_rht_fused, and 1x16 blocks for te_4over6");
+  if (x.dtype == Dtype::fp32 && rows.parts.codes)
+    quantize_rows(x, spec, rows.amax, rows.parts, layout, stream);
   launch(t, stream);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <cuda_bf16.h>
 
+#include "mma_bf16.cuh"
 #include "sixteen.cuh"
 #include "transform.cuh"
 
@@ -29,8 +30,7 @@ struct Tile {
     const std::uint16_t* from = x + (row + first) * cols + col + 8 * at;
     if (aligned && row + side <= rows && col + side <= cols) {
 #pragma unroll
-      for (unsigned r = 0; r < side; r += down, from += down * cols)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address(r | first, at)), "l"(from));
+      for (unsigned r = 0; r < side; r += down, from += down * cols) copy_async(address(r | first, at), from);
       return;
     }
 #pragma unroll 1
@@ -42,7 +42,10 @@ struct Tile {
       chunk[place(r, at)] = make_uint4(words[0], words[1], words[2], words[3]);
     }
   }
-  __device__ static void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+  __device__ static void wait() {
+    commit_copies();
+    await_copies<0>();
+  }
 
   template <Dtype T>
   __device__ static void put(Sixteen<T>& x, int first, uint4 quad) {
@@ -85,14 +88,15 @@ struct Tile {
 #pragma unroll
     for (unsigned first = row; first < row + 64; first += 32) {
       const unsigned token = first | lane % 8;
-      std::uint32_t a[4], out[4];
+      FragmentA a;
+      std::uint32_t out[4];
       asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                    : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
                    : "r"(address(token | lane / 8 % 2 * 16 | lane / 16 * 8, at))
                    : "memory");
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float y[4];
+        FragmentC y;
         hadamard.multiply(a, half, y);
         out[half] = pair(y[0], y[1]);
         out[half + 2] = pair(y[2], y[3]);

@@ -256,7 +256,6 @@ TEST_CASE("quantize_rows: stochastic rounding, by position and by the caller's w
 TEST_CASE("quantize_both: the CPU layer, rows and columns") {
   if (is_missing()) return;
   each_input([](const Matrix& x) {
-    if (x.dtype == Dtype::fp32) return;
     for (const Dialect* dialect :
          {&dialects::te::info, &dialects::te_rht_fused::info, &dialects::te_4over6::info})
       for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}}) {
@@ -272,7 +271,6 @@ TEST_CASE("quantize_both: the CPU layer, rows and columns") {
 TEST_CASE("quantize_both: with a transform and with stochastic rounding") {
   if (is_missing()) return;
   each_input([](const Matrix& x) {
-    if (x.dtype == Dtype::fp32) return;
     for (const Dialect* dialect : {&dialects::te::info, &dialects::te_rht_fused::info})
       for (const bool transformed : {false, true}) {
         if (transformed && (x.dtype != Dtype::bf16 || x.rows % 16)) continue;
@@ -323,7 +321,7 @@ TEST_CASE("quantize_rows and quantize_both refuse what they have not") {
   CHECK_THROWS_AS(gpu::quantize_rows(x, te, nullptr, {}, ScaleLayout::tiled_8x4, nullptr),
                   std::invalid_argument);
   CHECK_THROWS_AS(
-      gpu::quantize_both(x, {te, nullptr, {}}, {te, nullptr, {}}, ScaleLayout::linear, std::nullopt, nullptr),
+      gpu::quantize_both(x, {te, nullptr, {}}, {te, nullptr, {}}, ScaleLayout::linear, te_sign_mask, nullptr),
       std::invalid_argument);
   CHECK_THROWS_AS(gpu::transformed_amax(x, te_sign_mask, nullptr, nullptr, nullptr), std::invalid_argument);
 }
