@@ -23,6 +23,17 @@ struct Both {
   bool aligned;  ///< every row starts at a multiple of 16 bytes
   std::uint32_t sign_mask;
   Output row, column;
+  unsigned across, down;  ///< tiles
+
+  struct Place {
+    std::uint32_t row, col;
+  };
+
+  /// Of tile n, four of them below each other first: their column scales fill sectors of 32 bytes.
+  __device__ Place place(unsigned n) const {
+    const unsigned band = n / (4 * across), in_band = n % (4 * across), height = min(4, down - 4 * band);
+    return {(4 * band + in_band % height) * Tile::side, in_band / height * Tile::side};
+  }
 };
 
 /// Which kernel. 16x16 blocks are not transformed.
@@ -121,9 +132,8 @@ __global__ void __launch_bounds__(Tile::threads, 4) both_kernel(const __grid_con
   __shared__ Tile tile;
   __shared__ Encodes<D> encodes[2];
   __shared__ alignas(Tensor) std::byte room[2][sizeof(Tensor)];
-  const std::int64_t across = (t.cols + Tile::side - 1) / Tile::side, n = gridDim.x - 1 - blockIdx.x;
-  const auto row0 = static_cast<std::uint32_t>(n / across * Tile::side),
-             col0 = static_cast<std::uint32_t>(n % across * Tile::side);
+  const unsigned n = gridDim.x - 1 - blockIdx.x;
+  const auto [row0, col0] = t.place(n);
   tile.fill(static_cast<const std::uint16_t*>(t.x), row0, col0, t.rows, t.cols, t.aligned);
   const int direction = static_cast<int>(threadIdx.x / 128);
   if (const Output& out = direction == 0 ? t.row : t.column; out.parts.codes) {
@@ -170,9 +180,7 @@ __global__ void __launch_bounds__(Tile::threads)
 
 template <class D, class K>
 void launch(const Both& t, Stream stream) {
-  const std::int64_t tiles =
-      (t.cols + Tile::side - 1) / Tile::side * ((t.rows + Tile::side - 1) / Tile::side);
-  both_kernel<D, K><<<static_cast<unsigned>(tiles), Tile::threads, 0, stream>>>(t);
+  both_kernel<D, K><<<t.across * t.down, Tile::threads, 0, stream>>>(t);
   check_launch("both_kernel");
 }
 
@@ -239,7 +247,9 @@ void quantize_both(MatrixView x, const Direction& rows, const Direction& columns
       .aligned = x.cols % 8 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0,
       .sign_mask = sign_mask.value_or(0),
       .row = output(x.rows, x.cols, x.dtype, spec, rows.amax, rows.parts, layout, stream),
-      .column = output(x.cols, x.rows, x.dtype, columns.spec, columns.amax, columns.parts, layout, stream)};
+      .column = output(x.cols, x.rows, x.dtype, columns.spec, columns.amax, columns.parts, layout, stream),
+      .across = static_cast<unsigned>((x.cols + Tile::side - 1) / Tile::side),
+      .down = static_cast<unsigned>((x.rows + Tile::side - 1) / Tile::side)};
   const auto found = std::ranges::find(Fast::infos, spec.dialect);
   require(found != Fast::infos.end(), "dialect te, te_rht_fused or te_4over6");
   require(spec.dialect == columns.spec.dialect && spec.block == columns.spec.block &&

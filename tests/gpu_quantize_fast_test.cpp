@@ -323,5 +323,10 @@ TEST_CASE("quantize_rows and quantize_both refuse what they have not") {
   CHECK_THROWS_AS(
       gpu::quantize_both(x, {te, nullptr, {}}, {te, nullptr, {}}, ScaleLayout::linear, te_sign_mask, nullptr),
       std::invalid_argument);
+  QuantizeSpec by_row = te;
+  by_row.tensor_scale = TensorScale::row;
+  CHECK_FALSE(gpu::has_quantize_rows(by_row));
+  CHECK_THROWS_AS(gpu::quantize_rows(x, by_row, nullptr, {}, ScaleLayout::linear, nullptr),
+                  std::invalid_argument);
   CHECK_THROWS_AS(gpu::transformed_amax(x, te_sign_mask, nullptr, nullptr, nullptr), std::invalid_argument);
 }
