@@ -235,35 +235,41 @@ void require(bool holds, const std::string& what) {
   if (!holds) throw std::invalid_argument("row-wise and column-wise in one pass: expected " + what);
 }
 
+Launch launch_for(MatrixView x, const QuantizeSpec& rows, const QuantizeSpec& columns, bool transform) {
+  validate(rows);
+  validate(columns);
+  const auto found = std::ranges::find(Fast::infos, rows.dialect);
+  require(found != Fast::infos.end(), "dialect te, te_rht_fused or te_4over6");
+  require(rows.dialect == columns.dialect && rows.block == columns.block &&
+              rows.stochastic.has_value() == columns.stochastic.has_value() &&
+              rows.tensor_scale == TensorScale::tensor && columns.tensor_scale == TensorScale::tensor,
+          "one dialect, block shape and rounding, and one amax for each direction");
+  const bool squares = rows.block.rows == 16;
+  require(!transform || (x.rows % 16 == 0 && !squares),
+          "1x16 blocks and rows in multiples of 16 for a transform");
+  const Launch launch = launches[static_cast<std::size_t>(found - Fast::infos.begin())](
+      x.dtype, squares, rows.stochastic.has_value(), transform);
+  require(launch, "for a transform BF16 and te or te_rht_fused, and 1x16 blocks for te_4over6");
+  return launch;
+}
+
 }  // namespace
 
 void quantize_both(MatrixView x, const Direction& rows, const Direction& columns, ScaleLayout layout,
                    std::optional<std::uint32_t> sign_mask, Stream stream) {
-  const QuantizeSpec& spec = rows.spec;
+  const Launch launch = launch_for(x, rows.spec, columns.spec, sign_mask.has_value());
   const Both t{
       .x = x.data,
       .rows = x.rows,
       .cols = x.cols,
       .aligned = x.cols % 8 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0,
       .sign_mask = sign_mask.value_or(0),
-      .row = output(x.rows, x.cols, x.dtype, spec, rows.amax, rows.parts, layout, stream),
+      .row = output(x.rows, x.cols, x.dtype, rows.spec, rows.amax, rows.parts, layout, stream),
       .column = output(x.cols, x.rows, x.dtype, columns.spec, columns.amax, columns.parts, layout, stream),
       .across = static_cast<unsigned>((x.cols + Tile::side - 1) / Tile::side),
       .down = static_cast<unsigned>((x.rows + Tile::side - 1) / Tile::side)};
-  const auto found = std::ranges::find(Fast::infos, spec.dialect);
-  require(found != Fast::infos.end(), "dialect te, te_rht_fused or te_4over6");
-  require(spec.dialect == columns.spec.dialect && spec.block == columns.spec.block &&
-              spec.stochastic.has_value() == columns.spec.stochastic.has_value() && !t.row.per_row &&
-              !t.column.per_row,
-          "one dialect, block shape and rounding, and one amax for each direction");
-  const bool squares = spec.block.rows == 16;
-  require(!sign_mask || (x.rows % 16 == 0 && !squares),
-          "1x16 blocks and rows in multiples of 16 for a transform");
-  const Launch launch = launches[static_cast<std::size_t>(found - Fast::infos.begin())](
-      x.dtype, squares, spec.stochastic.has_value(), sign_mask.has_value());
-  require(launch, "for a transform BF16 and te or te_rht_fused, and 1x16 blocks for te_4over6");
   if (x.dtype == Dtype::fp32 && rows.parts.codes)
-    quantize_rows(x, spec, rows.amax, rows.parts, layout, stream);
+    quantize_rows(x, rows.spec, rows.amax, rows.parts, layout, stream);
   launch(t, stream);
 }
 

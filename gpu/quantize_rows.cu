@@ -156,10 +156,11 @@ bool has_quantize_rows(const QuantizeSpec& spec) {
 
 void quantize_rows(MatrixView x, const QuantizeSpec& spec, const float* amaxes, const TensorParts& parts,
                    ScaleLayout layout, Stream stream) {
-  const Output out = output(x.rows, x.cols, x.dtype, spec, amaxes, parts, layout, stream);
+  validate(spec);
   if (!has_quantize_rows(spec))
     throw std::invalid_argument("no fast row-wise kernel for " + std::string(spec.dialect->name) + " " +
                                 block_name(spec.block));
+  const Output out = output(x.rows, x.cols, x.dtype, spec, amaxes, parts, layout, stream);
   const auto at = static_cast<std::size_t>(std::ranges::find(FastDialects::infos, spec.dialect) -
                                            FastDialects::infos.begin());
   launches[at](x.dtype, spec.stochastic.has_value())(x, out, stream);
