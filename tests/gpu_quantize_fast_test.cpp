@@ -287,6 +287,23 @@ TEST_CASE("quantize_both: with a transform and with stochastic rounding") {
   });
 }
 
+TEST_CASE("quantize_both: one direction alone") {
+  if (is_missing()) return;
+  const Matrix x = data(1, 200, 136, Dtype::bf16);
+  const QuantizeSpec te = spec_of(dialects::te::info);
+  DeviceMatrix device(x);
+  Buffer<float> amax(Where::device, 1);
+  gpu::tensor_amax(device.view(), amax.data(), nullptr);
+  Parts row(x.rows, x.cols, ScaleLayout::tiled_128x4, false),
+      column(x.cols, x.rows, ScaleLayout::tiled_128x4, false);
+  const gpu::Direction none{te, amax.data(), {}};
+  gpu::quantize_both(device.view(), {te, amax.data(), row.parts()}, none, row.layout, std::nullopt, nullptr);
+  gpu::quantize_both(device.view(), none, {te, amax.data(), column.parts()}, row.layout, std::nullopt,
+                     nullptr);
+  row.check(cpu_kernels().quantize(x.view(), te, {}));
+  column.check(cpu_kernels().quantize_transposed(x.view(), te, {}));
+}
+
 TEST_CASE("dequantize_rows: the CPU layer, of every code and scale") {
   if (is_missing()) return;
   std::mt19937 random(5);
