@@ -165,20 +165,16 @@ __device__ std::uint32_t nearest_eight(const Sixteen<T>& x, int first, float enc
   float a[8];
   x.magnitudes(first, a);
 #pragma unroll
-  for (int i = 7; i >= 0; --i) {
-    const float y = __fmul_rn(a[i], encode);
-    codes = (codes << 4) + __vimin3_u32(__float_as_uint(__fmaf_rn(y, 2, 0x1p23f)),
-                                        __float_as_uint(__fadd_rn(y, 0x1.000004p23f)),
-                                        __float_as_uint(__fmaf_rn(y, 0.5f, 0x1.000008p23f)));
-  }
+  for (int i = 7; i >= 0; --i) codes = (codes << 4) + portable::e2m1_line(__fmul_rn(a[i], encode));
   return (codes - 0xFB000000) | x.signs(first);  // 0x4B000000 of each, of which the sum keeps the last two
 #endif
 }
 
 /// 256 times the code of y, cut: see portable::e2m1_cut_256ths. 2^15 is where FP32's step is a 256th.
 __device__ inline std::uint32_t cut_256ths(float y) {
-  return __vimin3_u32(__float_as_uint(__fmaf_rz(y, 2, 0x1p15f)), __float_as_uint(__fadd_rz(y, 0x1.0004p15f)),
-                      __float_as_uint(__fmaf_rz(y, 0.5f, 0x1.0008p15f)));
+  return portable::least(__float_as_uint(__fmaf_rz(y, 2, 0x1p15f)),
+                         __float_as_uint(__fadd_rz(y, 0x1.0004p15f)),
+                         __float_as_uint(__fmaf_rz(y, 0.5f, 0x1.0008p15f)));
 }
 
 /// Eight codes by SrRule::carry of the words' bytes as ByteMap::hw gives them.
