@@ -55,11 +55,7 @@ __device__ float largest_of_span(const void* x, std::int64_t first, std::int64_t
   float largest = 0;
   const auto load = [&](Sixteen<T>& to, std::int64_t at) {
 #pragma unroll
-    for (int q = 0; q < quads; ++q) {
-      const uint4 quad = reinterpret_cast<const uint4*>(from)[at * quads + q];
-      to.word[4 * q] = quad.x, to.word[4 * q + 1] = quad.y, to.word[4 * q + 2] = quad.z,
-                  to.word[4 * q + 3] = quad.w;
-    }
+    for (int q = 0; q < quads; ++q) to.put(4 * q, reinterpret_cast<const uint4*>(from)[at * quads + q]);
   };
   std::int64_t at = n;
   for (; at + (unroll - 1) * count < sixteens; at += unroll * count) {

@@ -76,8 +76,8 @@ struct Quantizer {
   }
 };
 
-/// A warp takes four rows of eight blocks at a time, in an order that leaves a chunk's turn in its row as it is; of 16x16
-/// blocks, the four times four rows that share scales.
+/// A warp takes four rows of eight blocks at a time, in an order that leaves a chunk's turn in its row as it is; of
+/// 16x16 blocks, the four times four rows that share scales.
 template <class D, class K>
 __device__ void quantize_tile_rows(const Tile& tile, const Quantizer<D>& to) {
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, b = lane % 8;
@@ -118,7 +118,7 @@ __device__ void quantize_tile_columns(Tile& tile, const Quantizer<D>& to, const 
     }
     if constexpr (K::squares)
       largest[0].amax = largest[1].amax =
-          largest_of_lanes<4, 8, 16>(float_of(max(bits_of(largest[0].amax), bits_of(largest[1].amax))));
+          largest_of_lanes<4, 8, 16>(larger_or_nan(largest[0].amax, largest[1].amax));
 #pragma unroll
     for (int i = 0; i < 2; ++i)
       to.template put<K>(x[i], largest[i], 8 * (2 * warp + i) + lane / 4, 4 * half + lane % 4);

@@ -18,6 +18,13 @@ struct Sixteen {
   static constexpr int rows = 1;  ///< as dialects ask of elements
   std::uint32_t word[words];
 
+  __device__ void put(int first, uint4 quad) {
+    word[first] = quad.x;
+    word[first + 1] = quad.y;
+    word[first + 2] = quad.z;
+    word[first + 3] = quad.w;
+  }
+
   __device__ static float widen(std::uint32_t pattern) {
     if constexpr (T == Dtype::fp32) return __uint_as_float(pattern);
     if constexpr (T == Dtype::bf16) return __uint_as_float(pattern << 16);
@@ -37,7 +44,7 @@ struct Sixteen {
     for (int i = 0; i < 8; ++i) a[i] = fabsf(at(first + i));
   }
 
-  /// Bytes of ones for negative elements: the even ones of two words, then the odd ones. __byte_perm has no such mode.
+  /// Bytes of ones for negative elements: the even ones of two words, then the odd ones. Not in __byte_perm.
   __device__ static std::uint32_t sign_bytes(std::uint32_t a, std::uint32_t b) {
     std::uint32_t bytes;
     asm("prmt.b32 %0, %1, %2, 0xFBD9;" : "=r"(bytes) : "r"(a), "r"(b));

@@ -47,23 +47,17 @@ struct Tile {
     await_copies<0>();
   }
 
-  template <Dtype T>
-  __device__ static void put(Sixteen<T>& x, int first, uint4 quad) {
-    x.word[first] = quad.x, x.word[first + 1] = quad.y, x.word[first + 2] = quad.z,
-    x.word[first + 3] = quad.w;
-  }
-
   /// Block `block` of a row.
   template <Dtype T>
   __device__ Sixteen<T> row_block(unsigned row, unsigned block) const {
     Sixteen<T> x;
-    put(x, 0, chunk[place(row, 2 * block)]);
-    put(x, 4, chunk[place(row, 2 * block + 1)]);
+    x.put(0, chunk[place(row, 2 * block)]);
+    x.put(4, chunk[place(row, 2 * block + 1)]);
     return x;
   }
 
-  /// By a warp, of 64 tokens from `row` on and the features of chunk `at`: a lane gets the block of feature lane / 4 and
-  /// tokens 16 (lane % 4) to 16 (lane % 4) + 15. Matrix i of ldmatrix.trans has as its rows tokens 2 i and 2 i + 1 of
+  /// By a warp, of 64 tokens from `row` on and the features of chunk `at`: a lane gets the block of feature lane / 4
+  /// and tokens 16 (lane % 4) to 16 (lane % 4) + 15. Matrix i of ldmatrix.trans has as its rows tokens 2 i and 2 i + 1 of
   /// each of the four blocks.
   template <Dtype T>
   __device__ Sixteen<T> column_block(unsigned row, unsigned at) const {
@@ -105,8 +99,8 @@ struct Tile {
     }
     __syncwarp();
     Sixteen<Dtype::bf16> x;
-    put(x, 0, chunk[place(row | lane % 4 * 16 | lane / 4, at)]);
-    put(x, 4, chunk[place(row | lane % 4 * 16 | lane / 4 | 8, at)]);
+    x.put(0, chunk[place(row | lane % 4 * 16 | lane / 4, at)]);
+    x.put(4, chunk[place(row | lane % 4 * 16 | lane / 4 | 8, at)]);
     return x;
   }
 
