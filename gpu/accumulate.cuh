@@ -226,7 +226,7 @@ struct Chain {
     return factor(k < x.k ? code(m, row, k) : 0, f);
   }
   NVFP4_HOST_DEVICE Factor scale_of(const CodeMatrix& m, std::int64_t row, std::int64_t k) const {
-    if (!m.scales) return one;
+    if (!x.scale) return one;
     const std::int64_t blocks = (x.k + x.block - 1) / x.block, block = k / x.block;
     return factor(block < blocks ? m.scales[row * blocks + block] : 0, scale);
   }
@@ -235,7 +235,7 @@ struct Chain {
   }
   /// The exponent of a product's last bit.
   NVFP4_HOST_DEVICE int unit(const Product& p) const {
-    return p.exponent() - a.mantissa_bits - b.mantissa_bits - (x.a.scales ? 2 * scale.mantissa_bits : 0);
+    return p.exponent() - a.mantissa_bits - b.mantissa_bits - (x.scale ? 2 * scale.mantissa_bits : 0);
   }
 };
 
@@ -244,8 +244,6 @@ inline Chain chain_of(const MatrixProduct& x, const Accumulation& acc) {
   const bool fp64 = acc.sum == Summation::fp64_fma;
   if (fp64 && (x.scale || x.a.code_bits != 64 || x.b.code_bits != 64))
     throw std::invalid_argument("FP64 products take 64-bit codes and no block scales");
-  if (x.scale && (!x.a.scales || !x.b.scales))
-    throw std::invalid_argument("both operands need their block scales");
   if (!fp64 && x.a.format && x.b.format) validate(acc, *x.a.format, *x.b.format, x.scale, x.block);
   if (!fp64 && (!x.a.format || !x.b.format) && !takes_all(acc))
     throw std::invalid_argument(std::string(acc.name) + ": takes no FP32 elements");

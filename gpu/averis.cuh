@@ -7,14 +7,14 @@
 
 namespace nvfp4::gpu {
 
-/// A channel's mean. Rows are read 32 ahead of their additions, which must follow each other.
+/// A channel's mean. Rows are read 128 ahead of their additions, which must follow each other.
 struct ColumnMean {
   Elements x;
   float share;  ///< 1 / tokens
   void* mean;
 
   NVFP4_HOST_DEVICE void operator()(std::int64_t col) const {
-    constexpr int ahead = 32;
+    constexpr int ahead = 128;
     float values[ahead], sum = 0;
     std::int64_t row = 0;
     for (; row + ahead <= x.rows; row += ahead) {
@@ -28,13 +28,19 @@ struct ColumnMean {
   }
 };
 
-/// x - mean.
+/// x - mean, of a band of rows of a channel.
 struct MeanResidual {
+  static constexpr int tall = 8;
   Elements x, mean;
   void* residual;
 
-  NVFP4_HOST_DEVICE void operator()(std::int64_t row, std::int64_t col) const {
-    store(residual, x.dtype, row * x.cols + col, x.at(row, col) - mean.at(0, col), Target::cuda);
+  NVFP4_HOST_DEVICE std::int64_t bands() const { return (x.rows + tall - 1) / tall; }
+  NVFP4_HOST_DEVICE void operator()(std::int64_t band, std::int64_t col) const {
+    const float subtrahend = mean.at(0, col);
+    NVFP4_UNROLL
+    for (int i = 0; i < tall; ++i)
+      if (const std::int64_t row = band * tall + i; row < x.rows)
+        store(residual, x.dtype, row * x.cols + col, x.at(row, col) - subtrahend, Target::cuda);
   }
 };
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <cmath>
+
 #include "chon.hpp"
 #include "gathered.cuh"
 
@@ -27,17 +29,24 @@ Residual<D> residual_of(const QuantizedOperand& o, const std::int64_t* channels,
   return {q, channels, q.x.rows, channels ? count : q.x.cols};
 }
 
-/// A channel's share of the score.
+/// A channel's share of the score. Rows are read 32 ahead of their additions, which must follow each other.
 template <class D>
 struct AddResidualScore {
   Residual<D> residual;
   double* scores;
 
   NVFP4_HOST_DEVICE void operator()(std::int64_t col) const {
+    constexpr int ahead = 32;
+    float values[ahead];
     double sum = 0;
-    for (std::int64_t row = 0; row < residual.rows; ++row) {
-      const double r = residual.at(row, col);
-      if (r == r) sum += r < 0 ? -r : r;
+    for (std::int64_t first = 0; first < residual.rows; first += ahead) {
+      NVFP4_UNROLL
+      for (int i = 0; i < ahead; ++i) {
+        const float r = first + i < residual.rows ? residual.at(first + i, col) : 0;
+        values[i] = r == r ? fabsf(r) : 0;
+      }
+      NVFP4_UNROLL
+      for (int i = 0; i < ahead; ++i) sum += values[i];
     }
     scores[col] += sum / static_cast<double>(residual.rows);
   }

@@ -146,7 +146,7 @@ constexpr auto launches =
 
 bool has_quantize_rows(const QuantizeSpec& spec) {
   if (!spec.dialect || (spec.dialect->four_over_six && spec.block.rows == 16)) return false;
-  if ((spec.tensor_scale == TensorScale::row) != spec.dialect->per_row) return false;
+  if (spec.tensor_scale == TensorScale::row && !spec.dialect->per_row) return false;
   return std::ranges::find(FastDialects::infos, spec.dialect) != FastDialects::infos.end();
 }
 

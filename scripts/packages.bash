@@ -29,3 +29,10 @@ install_packages() {
   announce "${as_root[@]}" apt-get update -qq
   announce "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
 }
+
+# disassembler FOLDER: NVIDIA's cuobjdump and nvdisasm, of PyPI, into a virtual environment there. Its wheels begin at
+# 13.2 and read what older compilers made.
+disassembler() {
+  [ -x "$1/bin/pip" ] || announce python3 -m venv "$1"
+  announce "$1/bin/pip" install -q --disable-pip-version-check 'nvidia-cuda-cuobjdump==13.2.*' 'nvidia-cuda-nvdisasm==13.2.*'
+}

@@ -129,7 +129,7 @@ bool same(const Matrix& a, const Matrix& b) {
 
 }  // namespace
 
-TEST_CASE("gpu mma: every model on adversarial operands") {
+TEST_CASE("gpu mma: every model on adversarial operands" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu mma: models")) {
     unsigned seed = 0;
     for (const Accumulation& acc : accumulations()) {
@@ -140,7 +140,7 @@ TEST_CASE("gpu mma: every model on adversarial operands") {
   }
 }
 
-TEST_CASE("gpu mma: every hypothesis") {
+TEST_CASE("gpu mma: every hypothesis" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu mma: hypotheses")) {
     unsigned seed = 1000;
     for (const auto& set : {nvfp4_hypotheses(), chain_hypotheses(), k96_hypotheses(), mxfp4_hypotheses()})
@@ -148,7 +148,7 @@ TEST_CASE("gpu mma: every hypothesis") {
   }
 }
 
-TEST_CASE("gpu mma: models that nobody has built") {
+TEST_CASE("gpu mma: models that nobody has built" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu mma: unbuilt models")) {
     unsigned seed = 100;
     for (const std::string model : {"sm90_bf16", "sm90_fp8", "sm90_fp8_mma", "sm100_tf32", "sm100_nvfp4",
@@ -179,6 +179,19 @@ TEST_CASE("gpu mma: FP64 is a chain of FMAs") {
   for (const Where where : places("gpu mma: FP64"))
     for (const bool every_step : {false, true})
       CHECK(gpu_mma(x, acc, every_step, where) == reference_kernels().mma(x, acc, every_step));
+}
+
+TEST_CASE("gpu mma: of no products C remains") {
+  const Codes c{0x3F800001, 0x80000000, 0x7FC12345};
+  for (const Where where : places("gpu mma: no products"))
+    for (const char* name : {"sm100_nvfp4", "sm90_bf16", "exact"}) {
+      const Accumulation& acc = *find_accumulation(name);
+      MmaOperands x{.tiles = 3, .k = 0, .scale = acc.scale, .block = acc.block};
+      x.a_format = x.b_format = elements_of(acc)[0];
+      x.c = c;
+      for (const bool every_step : {false, true})
+        CHECK(gpu_mma(x, acc, every_step, where) == reference_kernels().mma(x, acc, every_step));
+    }
 }
 
 TEST_CASE("gpu multiply: every model and block shape, K of any length") {

@@ -77,7 +77,7 @@ void check(const Recipe& recipe, const Matrix& x, const Matrix& w, Where where) 
 
 }  // namespace
 
-TEST_CASE("gpu arcquant: both operands of both modes and layouts") {
+TEST_CASE("gpu arcquant: both operands of both modes and layouts" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu arcquant"))
     for (const char* name : {"arcquant", "arcquant_code"})
       for (const char* layout : {"concatenated", "interleaved"})

@@ -38,7 +38,8 @@ Split gpu_split(const Matrix& x, Where where) {
   const MatrixView there{in.data(), x.rows, x.cols, x.dtype};
   if (where == Where::host) {
     each(x.cols, gpu::column_mean(there, mean.data()));
-    each_element(x.rows, x.cols, gpu::mean_residual(there, mean.data(), residual.data()));
+    const gpu::MeanResidual split = gpu::mean_residual(there, mean.data(), residual.data());
+    each_element(split.bands(), x.cols, split);
   } else {
     gpu::split_mean(there, mean.data(), residual.data(), nullptr);
   }
@@ -48,7 +49,7 @@ Split gpu_split(const Matrix& x, Where where) {
 
 }  // namespace
 
-TEST_CASE("gpu averis: mean and residual of every element type") {
+TEST_CASE("gpu averis: mean and residual of every element type" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu averis"))
     for (const Dtype dtype : {Dtype::bf16, Dtype::fp16, Dtype::fp32})
       for (const scattered::Numbers& of :

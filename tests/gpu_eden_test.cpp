@@ -39,7 +39,7 @@ void check(const Matrix& y, Where where) {
 
 }  // namespace
 
-TEST_CASE("gpu eden: the corrected scales of every case and of numbers far apart") {
+TEST_CASE("gpu eden: the corrected scales of every case and of numbers far apart" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu eden")) {
     for (const Dtype dtype : {Dtype::bf16, Dtype::fp16, Dtype::fp32})
       for (const scattered::Numbers& of :

@@ -70,7 +70,7 @@ Floats hard_values(std::size_t count) {
 
 }  // namespace
 
-TEST_CASE("gpu formats: every encoding at both sides of every step, and all BF16 numbers") {
+TEST_CASE("gpu formats: every encoding at both sides of every step, and all BF16 numbers" * doctest::test_suite("sweep")) {
   for (const Where where : places("gpu formats: encode"))
     for (const Encoding& e : testing::every_encoding()) {
       const auto steps = reference::staircase(e);

@@ -21,10 +21,15 @@ Matrix gpu_hadamard(MatrixView x, const Hadamard& h, Where where) {
                         static_cast<std::size_t>(x.rows * x.cols) * size_of(x.dtype));
   Buffer<std::byte> in(where, bytes), made(where, out.bytes.size());
   x.data = in.data();
-  if (where == Where::host)
+  const bool by_row = h.along == Along::row;
+  if (where == Where::device)
+    gpu::hadamard(x, h, made.data(), nullptr);
+  else if (h.sum != HadamardSum::fma_chain)
     each_element(x.rows, x.cols, gpu::hadamard_output(x, h, made.data()));
   else
-    gpu::hadamard(x, h, made.data(), nullptr);
+    gpu::with_hadamard_group(x, h, made.data(), [&](const auto& group) {
+      each_element(by_row ? x.rows : x.rows / h.size, by_row ? x.cols / h.size : x.cols, group);
+    });
   out.bytes = made.values();
   return out;
 }
@@ -43,7 +48,7 @@ void each_transform(Check check) {
 
 }  // namespace
 
-TEST_CASE("gpu hadamard: every transform of numbers near and far, and their specials") {
+TEST_CASE("gpu hadamard: every transform of numbers near and far, and their specials" * doctest::test_suite("sweep")) {
   const std::vector<scattered::Numbers> bf16{{100, 60}, {0, 255}, {120, 4, 90}}, fp16{{0, 31}, {12, 4, 90}},
       fp32{{100, 60}, {0, 255}, {126, 2}, {120, 4, 90}, {253, 2, 500, true}};
   for (const Where where : places("gpu hadamard"))
