@@ -55,11 +55,7 @@ __device__ float largest_of_span(const void* x, std::int64_t first, std::int64_t
   float largest = 0;
   const auto load = [&](Sixteen<T>& to, std::int64_t at) {
 #pragma unroll
-    for (int q = 0; q < quads; ++q) {
-      const uint4 quad = reinterpret_cast<const uint4*>(from)[at * quads + q];
-      to.word[4 * q] = quad.x, to.word[4 * q + 1] = quad.y, to.word[4 * q + 2] = quad.z,
-                  to.word[4 * q + 3] = quad.w;
-    }
+    for (int q = 0; q < quads; ++q) to.put(4 * q, reinterpret_cast<const uint4*>(from)[at * quads + q]);
   };
   std::int64_t at = n;
   for (; at + (unroll - 1) * count < sixteens; at += unroll * count) {
@@ -122,12 +118,12 @@ struct FourTokens {
     for (int i = 0; i < 4; ++i) {
       plain = __vimax3_u16x2(plain, words[0][i] & 0x7FFF7FFF, words[1][i] & 0x7FFF7FFF);
       plain = __vimax3_u16x2(plain, words[2][i] & 0x7FFF7FFF, words[3][i] & 0x7FFF7FFF);
-      const std::uint32_t a[4] = {
+      const FragmentA a = {
           __byte_perm(words[0][i], words[1][i], 0x5410), __byte_perm(words[0][i], words[1][i], 0x7632),
           __byte_perm(words[2][i], words[3][i], 0x5410), __byte_perm(words[2][i], words[3][i], 0x7632)};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float y[4];
+        FragmentC y;
         h.multiply(a, half, y);
         transformed =
             fmaxf(transformed, fmaxf(fmaxf(fabsf(y[0]), fabsf(y[1])), fmaxf(fabsf(y[2]), fabsf(y[3]))));

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -33,8 +34,11 @@ NVFP4_HOST_DEVICE inline float fused(float a, float b, float c) {
 }
 
 NVFP4_HOST_DEVICE inline std::uint32_t least(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
-  const std::uint32_t ab = a < b ? a : b;
-  return ab < c ? ab : c;
+#ifdef __CUDA_ARCH__
+  return __vimin3_u32(a, b, c);
+#else
+  return std::min({a, b, c});
+#endif
 }
 
 /// The sign bit of a code; none for NaN, as PTX's conversions have it.
@@ -42,7 +46,7 @@ NVFP4_HOST_DEVICE inline std::uint32_t sign_code(float y) { return y != y ? 0 : 
 
 /// Codes by magnitude are three straight lines, 2a, a + 2 and a/2 + 4, of which the lowest holds. Each is rounded at
 /// 2^23, where FP32's step is 1; a code is even where its value's significand is, so ties go where RNE has them.
-/// 0x4B000000 + code, for 0 <= a; beyond 7 where a is.
+/// 0x4B000000 + code, for 0 <= a; beyond 7 where a is 7 or more.
 NVFP4_HOST_DEVICE inline std::uint32_t e2m1_line(float a) {
   return least(pattern(fused(a, 2, 0x1p23f)), pattern(a + 0x1.000004p23f),
                pattern(fused(a, 0.5f, 0x1.000008p23f)));

@@ -43,12 +43,14 @@ struct Output {
   }
 };
 
-/// The largest of lanes that differ in these bits; NaN, whose bits are the largest, poisons.
+/// Of magnitudes. NaN, whose bits are the largest, poisons.
+__device__ inline float larger_or_nan(float a, float b) { return float_of(max(bits_of(a), bits_of(b))); }
+
+/// The largest of lanes that differ in these bits.
 template <int... bits>
 __device__ float largest_of_lanes(float a) {
-  std::uint32_t largest = bits_of(a);
-  ((largest = max(largest, __shfl_xor_sync(~0u, largest, bits))), ...);
-  return float_of(largest);
+  ((a = larger_or_nan(a, __shfl_xor_sync(~0u, a, bits))), ...);
+  return a;
 }
 
 /// A block, or one row of a 16x16 block whose amax `largest` has.

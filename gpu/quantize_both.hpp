@@ -6,8 +6,8 @@
 
 #include "quantize.hpp"
 
-/// Row-wise and column-wise in one pass over the input: 128x128 tiles in shared memory. Pointers are the device's; of
-/// codes and scales, multiples of 16.
+/// Row-wise and column-wise in one pass over the input, 128x128 tiles in shared memory; FP32 in two. Pointers are the
+/// device's; of codes and scales, multiples of 16.
 namespace nvfp4::gpu {
 
 struct Direction {
@@ -18,8 +18,8 @@ struct Direction {
 
 /// rows = Kernels::quantize of x, columns = Kernels::quantize_transposed; or with a sign mask quantize_transformed, of
 /// 16 along tokens with these signs, rounded, sum tensor_core (see transformed_amax()). Both bit for bit. Dialects te,
-/// te_rht_fused and te_4over6 (1x16, no transform), the same in both directions; BF16 or FP16, with a transform BF16
-/// and rows in multiples of 16. Scales as in quantize_rows(). Throws std::invalid_argument where validate() does, and
+/// te_rht_fused and te_4over6 (1x16, no transform), the same in both directions; with a transform BF16 and rows in
+/// multiples of 16. Scales as in quantize_rows(). Throws std::invalid_argument where validate() does, and
 /// for all else.
 void quantize_both(MatrixView x, const Direction& rows, const Direction& columns, ScaleLayout,
                    std::optional<std::uint32_t> sign_mask, Stream);

@@ -27,11 +27,7 @@ __device__ Sixteen<T> load(const Source<T>& x, std::int64_t row, std::int64_t bl
   if (x.aligned) {
     const uint4* from = static_cast<const uint4*>(x.data) + (row * out.blocks + block) * quads;
 #pragma unroll
-    for (int i = 0; i < quads; ++i) {
-      const uint4 quad = __ldcs(from + i);
-      to.word[4 * i] = quad.x, to.word[4 * i + 1] = quad.y, to.word[4 * i + 2] = quad.z,
-                  to.word[4 * i + 3] = quad.w;
-    }
+    for (int i = 0; i < quads; ++i) to.put(4 * i, __ldcs(from + i));
     return to;
   }
 #pragma unroll
@@ -56,8 +52,8 @@ __device__ void fill(Encodes<D>& encodes, const Output& out) {
   }
 }
 
-/// Threads lie along a row, `across` of them, a power of two, the rest of them in rows below. What was read last for an
-/// amax is read first: some of it is still in L2.
+/// Threads lie along a row, `across` of them, a power of two, the rest in rows below. What was read last for an amax is
+/// read first: some of it is still in L2.
 template <class D, Dtype T, bool stochastic>
 __global__ void __launch_bounds__(threads)
     rows_kernel(const Source<T> x, const __grid_constant__ Output out, int across) {
@@ -156,10 +152,11 @@ bool has_quantize_rows(const QuantizeSpec& spec) {
 
 void quantize_rows(MatrixView x, const QuantizeSpec& spec, const float* amaxes, const TensorParts& parts,
                    ScaleLayout layout, Stream stream) {
-  const Output out = output(x.rows, x.cols, x.dtype, spec, amaxes, parts, layout, stream);
+  validate(spec);
   if (!has_quantize_rows(spec))
     throw std::invalid_argument("no fast row-wise kernel for " + std::string(spec.dialect->name) + " " +
                                 block_name(spec.block));
+  const Output out = output(x.rows, x.cols, x.dtype, spec, amaxes, parts, layout, stream);
   const auto at = static_cast<std::size_t>(std::ranges::find(FastDialects::infos, spec.dialect) -
                                            FastDialects::infos.begin());
   launches[at](x.dtype, spec.stochastic.has_value())(x, out, stream);

@@ -18,6 +18,13 @@ struct Sixteen {
   static constexpr int rows = 1;  ///< as dialects ask of elements
   std::uint32_t word[words];
 
+  __device__ void put(int first, uint4 quad) {
+    word[first] = quad.x;
+    word[first + 1] = quad.y;
+    word[first + 2] = quad.z;
+    word[first + 3] = quad.w;
+  }
+
   __device__ static float widen(std::uint32_t pattern) {
     if constexpr (T == Dtype::fp32) return __uint_as_float(pattern);
     if constexpr (T == Dtype::bf16) return __uint_as_float(pattern << 16);
@@ -37,7 +44,7 @@ struct Sixteen {
     for (int i = 0; i < 8; ++i) a[i] = fabsf(at(first + i));
   }
 
-  /// Bytes of ones for negative elements: the even ones of two words, then the odd ones. __byte_perm has no such mode.
+  /// Bytes of ones for negative elements: the even ones of two words, then the odd ones. Not in __byte_perm.
   __device__ static std::uint32_t sign_bytes(std::uint32_t a, std::uint32_t b) {
     std::uint32_t bytes;
     asm("prmt.b32 %0, %1, %2, 0xFBD9;" : "=r"(bytes) : "r"(a), "r"(b));
@@ -165,20 +172,16 @@ __device__ std::uint32_t nearest_eight(const Sixteen<T>& x, int first, float enc
   float a[8];
   x.magnitudes(first, a);
 #pragma unroll
-  for (int i = 7; i >= 0; --i) {
-    const float y = __fmul_rn(a[i], encode);
-    codes = (codes << 4) + __vimin3_u32(__float_as_uint(__fmaf_rn(y, 2, 0x1p23f)),
-                                        __float_as_uint(__fadd_rn(y, 0x1.000004p23f)),
-                                        __float_as_uint(__fmaf_rn(y, 0.5f, 0x1.000008p23f)));
-  }
+  for (int i = 7; i >= 0; --i) codes = (codes << 4) + portable::e2m1_line(__fmul_rn(a[i], encode));
   return (codes - 0xFB000000) | x.signs(first);  // 0x4B000000 of each, of which the sum keeps the last two
 #endif
 }
 
 /// 256 times the code of y, cut: see portable::e2m1_cut_256ths. 2^15 is where FP32's step is a 256th.
 __device__ inline std::uint32_t cut_256ths(float y) {
-  return __vimin3_u32(__float_as_uint(__fmaf_rz(y, 2, 0x1p15f)), __float_as_uint(__fadd_rz(y, 0x1.0004p15f)),
-                      __float_as_uint(__fmaf_rz(y, 0.5f, 0x1.0008p15f)));
+  return portable::least(__float_as_uint(__fmaf_rz(y, 2, 0x1p15f)),
+                         __float_as_uint(__fadd_rz(y, 0x1.0004p15f)),
+                         __float_as_uint(__fmaf_rz(y, 0.5f, 0x1.0008p15f)));
 }
 
 /// Eight codes by SrRule::carry of the words' bytes as ByteMap::hw gives them.

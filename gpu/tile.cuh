@@ -1,6 +1,7 @@
 #pragma once
 #include <cuda_bf16.h>
 
+#include "mma_bf16.cuh"
 #include "sixteen.cuh"
 #include "transform.cuh"
 
@@ -29,8 +30,7 @@ struct Tile {
     const std::uint16_t* from = x + (row + first) * cols + col + 8 * at;
     if (aligned && row + side <= rows && col + side <= cols) {
 #pragma unroll
-      for (unsigned r = 0; r < side; r += down, from += down * cols)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address(r | first, at)), "l"(from));
+      for (unsigned r = 0; r < side; r += down, from += down * cols) copy_async(address(r | first, at), from);
       return;
     }
 #pragma unroll 1
@@ -42,25 +42,22 @@ struct Tile {
       chunk[place(r, at)] = make_uint4(words[0], words[1], words[2], words[3]);
     }
   }
-  __device__ static void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
-  template <Dtype T>
-  __device__ static void put(Sixteen<T>& x, int first, uint4 quad) {
-    x.word[first] = quad.x, x.word[first + 1] = quad.y, x.word[first + 2] = quad.z,
-    x.word[first + 3] = quad.w;
+  __device__ static void wait() {
+    commit_copies();
+    await_copies<0>();
   }
 
   /// Block `block` of a row.
   template <Dtype T>
   __device__ Sixteen<T> row_block(unsigned row, unsigned block) const {
     Sixteen<T> x;
-    put(x, 0, chunk[place(row, 2 * block)]);
-    put(x, 4, chunk[place(row, 2 * block + 1)]);
+    x.put(0, chunk[place(row, 2 * block)]);
+    x.put(4, chunk[place(row, 2 * block + 1)]);
     return x;
   }
 
-  /// By a warp, of 64 tokens from `row` on and the features of chunk `at`: a lane gets the block of feature lane / 4 and
-  /// tokens 16 (lane % 4) to 16 (lane % 4) + 15. Matrix i of ldmatrix.trans has as its rows tokens 2 i and 2 i + 1 of
+  /// By a warp, of 64 tokens from `row` on and the features of chunk `at`: a lane gets the block of feature lane / 4
+  /// and tokens 16 (lane % 4) to 16 (lane % 4) + 15. Matrix i of ldmatrix.trans has as its rows tokens 2 i and 2 i + 1 of
   /// each of the four blocks.
   template <Dtype T>
   __device__ Sixteen<T> column_block(unsigned row, unsigned at) const {
@@ -85,14 +82,15 @@ struct Tile {
 #pragma unroll
     for (unsigned first = row; first < row + 64; first += 32) {
       const unsigned token = first | lane % 8;
-      std::uint32_t a[4], out[4];
+      FragmentA a;
+      std::uint32_t out[4];
       asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                    : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
                    : "r"(address(token | lane / 8 % 2 * 16 | lane / 16 * 8, at))
                    : "memory");
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float y[4];
+        FragmentC y;
         hadamard.multiply(a, half, y);
         out[half] = pair(y[0], y[1]);
         out[half + 2] = pair(y[2], y[3]);
@@ -101,8 +99,8 @@ struct Tile {
     }
     __syncwarp();
     Sixteen<Dtype::bf16> x;
-    put(x, 0, chunk[place(row | lane % 4 * 16 | lane / 4, at)]);
-    put(x, 4, chunk[place(row | lane % 4 * 16 | lane / 4 | 8, at)]);
+    x.put(0, chunk[place(row | lane % 4 * 16 | lane / 4, at)]);
+    x.put(4, chunk[place(row | lane % 4 * 16 | lane / 4 | 8, at)]);
     return x;
   }
 

@@ -1,6 +1,7 @@
 #pragma once
-#include <bit>
 #include <cstdint>
+
+#include "mma_bf16.cuh"
 
 /// The transform of 16 as one mma.m16n8k16 of BF16 for each eight of its outputs.
 namespace nvfp4::gpu {
@@ -8,7 +9,7 @@ namespace nvfp4::gpu {
 /// diag(sign) H / 4 as the B operands of a lane: outputs 0 to 7, then 8 to 15. Register r of an operand has the factors
 /// of inputs k = 2 (lane % 4) + 8 r and k + 1 for output lane / 4.
 struct SignedHadamard {
-  std::uint32_t b[2][2];
+  FragmentB b[2];
 
   __device__ explicit SignedHadamard(std::uint32_t sign_mask) {
     const int lane = static_cast<int>(threadIdx.x % 32);
@@ -25,12 +26,8 @@ struct SignedHadamard {
   }
 
   /// y = a x B for 16 rows of 16 inputs, in the fragments of PTX.
-  __device__ void multiply(const std::uint32_t (&a)[4], int half, float (&y)[4]) const {
-    y[0] = y[1] = y[2] = y[3] = 0;
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+f"(y[0]), "+f"(y[1]), "+f"(y[2]), "+f"(y[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[half][0]), "r"(b[half][1]));
+  __device__ void multiply(const FragmentA& a, int half, FragmentC& y) const {
+    mma(y, a, b[half], {0, 0, 0, 0});
   }
 };
 

@@ -256,7 +256,6 @@ TEST_CASE("quantize_rows: stochastic rounding, by position and by the caller's w
 TEST_CASE("quantize_both: the CPU layer, rows and columns") {
   if (is_missing()) return;
   each_input([](const Matrix& x) {
-    if (x.dtype == Dtype::fp32) return;
     for (const Dialect* dialect :
          {&dialects::te::info, &dialects::te_rht_fused::info, &dialects::te_4over6::info})
       for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}}) {
@@ -272,7 +271,6 @@ TEST_CASE("quantize_both: the CPU layer, rows and columns") {
 TEST_CASE("quantize_both: with a transform and with stochastic rounding") {
   if (is_missing()) return;
   each_input([](const Matrix& x) {
-    if (x.dtype == Dtype::fp32) return;
     for (const Dialect* dialect : {&dialects::te::info, &dialects::te_rht_fused::info})
       for (const bool transformed : {false, true}) {
         if (transformed && (x.dtype != Dtype::bf16 || x.rows % 16)) continue;
@@ -287,6 +285,23 @@ TEST_CASE("quantize_both: with a transform and with stochastic rounding") {
         }
       }
   });
+}
+
+TEST_CASE("quantize_both: one direction alone") {
+  if (is_missing()) return;
+  const Matrix x = data(1, 200, 136, Dtype::bf16);
+  const QuantizeSpec te = spec_of(dialects::te::info);
+  DeviceMatrix device(x);
+  Buffer<float> amax(Where::device, 1);
+  gpu::tensor_amax(device.view(), amax.data(), nullptr);
+  Parts row(x.rows, x.cols, ScaleLayout::tiled_128x4, false),
+      column(x.cols, x.rows, ScaleLayout::tiled_128x4, false);
+  const gpu::Direction none{te, amax.data(), {}};
+  gpu::quantize_both(device.view(), {te, amax.data(), row.parts()}, none, row.layout, std::nullopt, nullptr);
+  gpu::quantize_both(device.view(), none, {te, amax.data(), column.parts()}, row.layout, std::nullopt,
+                     nullptr);
+  row.check(cpu_kernels().quantize(x.view(), te, {}));
+  column.check(cpu_kernels().quantize_transposed(x.view(), te, {}));
 }
 
 TEST_CASE("dequantize_rows: the CPU layer, of every code and scale") {
@@ -323,7 +338,12 @@ TEST_CASE("quantize_rows and quantize_both refuse what they have not") {
   CHECK_THROWS_AS(gpu::quantize_rows(x, te, nullptr, {}, ScaleLayout::tiled_8x4, nullptr),
                   std::invalid_argument);
   CHECK_THROWS_AS(
-      gpu::quantize_both(x, {te, nullptr, {}}, {te, nullptr, {}}, ScaleLayout::linear, std::nullopt, nullptr),
+      gpu::quantize_both(x, {te, nullptr, {}}, {te, nullptr, {}}, ScaleLayout::linear, te_sign_mask, nullptr),
       std::invalid_argument);
+  QuantizeSpec by_row = te;
+  by_row.tensor_scale = TensorScale::row;
+  CHECK_FALSE(gpu::has_quantize_rows(by_row));
+  CHECK_THROWS_AS(gpu::quantize_rows(x, by_row, nullptr, {}, ScaleLayout::linear, nullptr),
+                  std::invalid_argument);
   CHECK_THROWS_AS(gpu::transformed_amax(x, te_sign_mask, nullptr, nullptr, nullptr), std::invalid_argument);
 }
