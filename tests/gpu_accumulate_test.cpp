@@ -181,6 +181,31 @@ TEST_CASE("gpu mma: FP64 is a chain of FMAs") {
       CHECK(gpu_mma(x, acc, every_step, where) == reference_kernels().mma(x, acc, every_step));
 }
 
+TEST_CASE("gpu mma: a flag decides whether a sum of -0 alone is -0") {
+  for (const Where where : places("gpu mma: -0"))
+    for (const char* name : {"sm90_bf16", "sm90_fp8_mma", "sm100_nvfp4", "sm100_mxf8f6f4"})
+      for (const bool flag : {false, true})
+        for (const std::uint32_t c : {0u, 0x80000000u, 1u})
+          for (const std::uint64_t zeros : {0, 1, 8}) {
+            Accumulation acc = *find_accumulation(name);
+            acc.minus_zero = flag;
+            const Format format = elements_of(acc)[0];
+            const std::uint64_t minus_zero = std::uint64_t{1} << (info(format).bits - 1);
+            const auto k = static_cast<std::size_t>(acc.k);
+            Codes a(k, minus_zero), b(k, code_of(1.5f, format));
+            if (zeros) a[k - static_cast<std::size_t>(zeros)] = 0;
+            const std::vector<std::uint8_t> scales(acc.scale ? k / static_cast<std::size_t>(acc.block) : 0,
+                                                   0x40);
+            MmaOperands x{
+                .k = acc.k, .a_format = format, .b_format = format, .scale = acc.scale, .block = acc.block};
+            const Codes start{c};
+            x.a = a, x.b = b, x.c = start, x.a_scales = x.b_scales = scales;
+            CAPTURE(name);
+            CAPTURE(c);
+            CHECK(gpu_mma(x, acc, false, where) == reference_kernels().mma(x, acc, false));
+          }
+}
+
 TEST_CASE("gpu mma: of no products C remains") {
   const Codes c{0x3F800001, 0x80000000, 0x7FC12345};
   for (const Where where : places("gpu mma: no products"))
