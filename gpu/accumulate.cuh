@@ -172,13 +172,10 @@ NVFP4_HOST_DEVICE std::uint64_t aligned_step(const Terms& terms, int count, std:
   const Term start = term(c, t.f);
   Specials specials;
   specials.add(c);
-  constexpr int most_kept = 16;  // those of longer steps are made twice
-  Term kept[most_kept];
   int largest = alignment(start, acc);
   bool minus_zero = acc.minus_zero && start.is_minus_zero;
   for (int n = 0; n < count; ++n) {
     const Term x = terms(n, specials);
-    if (n < most_kept) kept[n] = x;
     largest = std::max(largest, alignment(x, acc));
     minus_zero = minus_zero && x.is_minus_zero;
   }
@@ -186,8 +183,7 @@ NVFP4_HOST_DEVICE std::uint64_t aligned_step(const Terms& terms, int count, std:
   if (minus_zero) return t.sign();
   const int unit = largest - acc.fraction_bits;
   std::int64_t sum = cut(start, unit, acc.align_rounding);
-  for (int n = 0; n < count; ++n)
-    sum += cut(n < most_kept ? kept[n] : terms(n, specials), unit, acc.align_rounding);
+  for (int n = 0; n < count; ++n) sum += cut(terms(n, specials), unit, acc.align_rounding);
   return code_of(sum < 0, static_cast<std::uint64_t>(sum < 0 ? -sum : sum), unit, t);
 }
 
