@@ -1,5 +1,7 @@
 #include "device.hpp"
 
+#include <nvfp4/gpu.hpp>
+
 #include <stdexcept>
 #include <string>
 
@@ -27,3 +29,19 @@ void require_device() {
 }
 
 }  // namespace nvfp4::gpu
+
+namespace nvfp4 {
+
+std::string gpu_description() {
+  gpu::require_device();
+  int device = 0, driver = 0;
+  gpu::check(cudaGetDevice(&device), "device");
+  cudaDeviceProp properties{};
+  gpu::check(cudaGetDeviceProperties(&properties, device), "device");
+  gpu::check(cudaDriverGetVersion(&driver), "driver");
+  return std::string(properties.name) + ", compute capability " + std::to_string(properties.major) + "." +
+         std::to_string(properties.minor) + ", driver for CUDA " + std::to_string(driver / 1000) + "." +
+         std::to_string(driver % 1000 / 10);
+}
+
+}  // namespace nvfp4

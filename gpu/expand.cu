@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(warps * 32, 6) expand_kernel(CodedOperand x, W
   for (int p = 0; p < passes; ++p) {
     const std::int64_t i = tile * tile_rows + p * rows_at_once + row;
     if (i >= x.rows || block >= blocks) continue;
-    codes[p] = reinterpret_cast<const std::uint64_t*>(x.codes)[i * blocks + block];
+    codes[p] = reinterpret_cast<const std::uint64_t*>(x.codes)[i * blocks + block] & codes_mask(x.k, block);
     scales[p] = x.scales[i * blocks + block];
   }
 

@@ -8,7 +8,7 @@ namespace nvfp4::gpu {
 /// An NVFP4 operand of a product over k, in device memory, as BlockScaledTensor keeps it.
 struct CodedOperand {
   const std::uint8_t*
-      codes;  ///< rows x 8 ceil(k / 16) bytes; the even column in the low nibble; pad codes 0; 8-aligned
+      codes;  ///< rows x 8 ceil(k / 16) bytes; the even column in the low nibble; pad codes count as 0; 8-aligned
   const std::uint8_t* scales;  ///< rows x ceil(k / 16) UE4M3; bit 7 is ignored, 0x7F is NaN
   std::int64_t rows, k;
 };

@@ -3,20 +3,28 @@
 
 namespace nvfp4::gpu {
 
-/// A product of two NVFP4 operands as sm100_nvfp4 has it, on a GPU that has no FP4.
+/// A product of two NVFP4 operands, the accumulator that of sm100_nvfp4.
 struct Gemm {
   CodedOperand a, b;
   void* d = nullptr;             ///< a.rows x b.rows
   Dtype out = Dtype::fp32;       ///< or bf16
   const float* alpha = nullptr;  ///< one float on the device; null: 1
-  StepCounts* counts = nullptr;  ///< on the device, added to; null: none
+  StepCounts* counts = nullptr;  ///< on the device, added to by emulation; null: none
 };
 
-/// Bytes of the workspace of gemm(); it must be 256-aligned.
+enum class Engine : std::uint8_t {
+  native,    ///< this GPU's FP4 tensor cores where there is a kernel for them and this shape, else emulated
+  emulated,  ///< its wgmma on compute capability 9.0, for what that leaves and elsewhere mma.sync
+  mma_sync,  ///< that alone
+};
+
+/// Bytes of the workspace of gemm(), by any engine; it must be 256-aligned.
 std::int64_t gemm_bytes(std::int64_t m, std::int64_t n, std::int64_t k);
 
-/// expand() of both, then on compute capability 9.0 chain_gemm_sm90(), and emulated_gemm() for what that leaves; else, or
-/// where `portable`, emulated_gemm() alone. Throws as they do.
-void gemm(const Gemm&, void* workspace, Stream, bool portable = false);
+/// Throws std::invalid_argument where sizes do not fit or are below 1.
+void gemm(const Gemm&, Engine, void* workspace, Stream);
+
+/// Whether Engine::native is no emulation here.
+bool is_native(const Gemm&);
 
 }  // namespace nvfp4::gpu

@@ -8,6 +8,12 @@
 namespace nvfp4::gpu {
 
 constexpr int groups_of_step = 4, group_k = 16, fraction_bits = 35, zero_exponent = -139;
+
+/// Of a block's 16 codes those that k columns have.
+NVFP4_HOST_DEVICE inline std::uint64_t codes_mask(std::int64_t k, std::int64_t block) {
+  const std::int64_t left = k - block * group_k;
+  return left < group_k ? (std::uint64_t{1} << 4 * left) - 1 : ~std::uint64_t{0};
+}
 constexpr std::uint32_t nan_code = 0x7FFFFFFF, infinity_code = 0x7F800000;
 
 /// sum * 2^(exponent - 8). The exponent is that of both scales, or zero_exponent where every product is zero.

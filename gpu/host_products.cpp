@@ -48,7 +48,7 @@ CodedOperand coded(const BlockScaledTensor& t, const DeviceTensor& parts) {
 Matrix fast_product(const CodedOperand& a, const CodedOperand& b, Matrix out) {
   const DeviceArray<std::byte> workspace(static_cast<std::size_t>(gemm_bytes(a.rows, b.rows, a.k)));
   const DeviceArray<float> values(static_cast<std::size_t>(a.rows * b.rows));
-  gpu::gemm({.a = a, .b = b, .d = values.data()}, workspace.data(), nullptr);
+  gpu::gemm({.a = a, .b = b, .d = values.data()}, Engine::emulated, workspace.data(), nullptr);
   values.copy_to({out.f32(), values.size()});
   return out;
 }
@@ -114,7 +114,8 @@ Matrix multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, const Ac
   validate(acc, a, b);
   Matrix out = resized(std::move(reuse), a.rows, b.rows);
   const DeviceTensor left(a), right(b);
-  if (is_sm100_nvfp4(acc)) return fast_product(coded(a, left), coded(b, right), std::move(out));
+  if (is_sm100_nvfp4(acc) && a.rows && b.rows && a.cols)
+    return fast_product(coded(a, left), coded(b, right), std::move(out));
   return literal_product({.a = code_matrix(a, left.codes.data(), left.scales.data()),
                           .b = code_matrix(b, right.codes.data(), right.scales.data()),
                           .rows = a.rows,

@@ -6,6 +6,7 @@
 #include "eden.hpp"
 #include "hadamard.hpp"
 #include "host.hpp"
+#include "quantize_rows.hpp"
 
 namespace nvfp4::gpu::host {
 namespace {
@@ -39,7 +40,11 @@ BlockScaledTensor quantized(MatrixView x, bool transposed, QuantizeSpec spec, Bl
     spec.stochastic->words = {words->data(), words->size()};
   }
   const DeviceTensor parts(out);
-  gpu::quantize(x, transposed, spec, amaxes_of(x, transposed, spec, out).data(), parts.parts(), nullptr);
+  const DeviceArray<float> found = amaxes_of(x, transposed, spec, out);
+  if (!transposed && has_quantize_rows(spec))
+    quantize_rows(x, spec, found.data(), parts.parts(), ScaleLayout::linear, nullptr);
+  else
+    gpu::quantize(x, transposed, spec, found.data(), parts.parts(), nullptr);
   parts.codes.copy_to(out.codes);
   parts.scales.copy_to(out.scales);
   parts.global.copy_to(out.global);

@@ -12,8 +12,9 @@ __device__ Group group_at(const CodedOperand& a, std::int64_t i, const CodedOper
   const std::int64_t blocks = (a.k + group_k - 1) / group_k;
   if (block >= blocks) return {0, zero_exponent, false};
   const std::int64_t at_a = i * blocks + block, at_b = j * blocks + block;
-  return group_of(reinterpret_cast<const std::uint64_t*>(a.codes)[at_a], a.scales[at_a],
-                  reinterpret_cast<const std::uint64_t*>(b.codes)[at_b], b.scales[at_b]);
+  const std::uint64_t mask = codes_mask(a.k, block);
+  return group_of(reinterpret_cast<const std::uint64_t*>(a.codes)[at_a] & mask, a.scales[at_a],
+                  reinterpret_cast<const std::uint64_t*>(b.codes)[at_b] & mask, b.scales[at_b]);
 }
 
 __global__ void literal_kernel(CodedOperand a, CodedOperand b, float* out) {

@@ -53,7 +53,8 @@ NVFP4_HOST_DEVICE constexpr int steps_of(std::int64_t k, std::int64_t k_tile) {
   return left < steps ? static_cast<int>(left) : steps;
 }
 
-/// Panels of 128 columns that begin inside N: the last tile's second one may have no scales.
+/// Panels of 128 columns that begin inside N. The last tile's second one may have no scales: its columns come out as
+/// anything, and nobody stores them.
 template <int n>
 NVFP4_HOST_DEVICE constexpr int panels_of(std::int64_t cols, std::int64_t col) {
   return n == 256 && cols - col > 128 ? 2 : 1;

@@ -82,10 +82,13 @@ NVFP4_HOST_DEVICE inline Number to_fp16(Number a) {
   return Number(float_of(sign | ((magnitude + 0xFFF + (magnitude >> 13 & 1)) & 0xFFFFE000)));
 }
 
+/// Adding -0 changes nothing, and keeps ptxas from taking the reciprocal of a reciprocal for the number itself.
 NVFP4_HOST_DEVICE inline Number rcp_approx_ftz(Number a) {
 #ifdef __CUDA_ARCH__
   float result;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(a.value));
+  asm("{ .reg .f32 same; add.ftz.f32 same, %1, 0f80000000; rcp.approx.ftz.f32 %0, same; }"
+      : "=f"(result)
+      : "f"(a.value));
   return Number(result);
 #else
   return Number(nvfp4::rcp_approx_ftz(a.value));

@@ -1,11 +1,15 @@
 #pragma once
-#include <nvfp4/layout.hpp>
-
 #include "philox.cuh"
 #include "quantize.hpp"
+#include "scale_place.cuh"
 #include "sixteen.cuh"
 
 namespace nvfp4::gpu {
+
+struct QuantizedBlock {
+  uint2 codes;
+  std::uint32_t scale;
+};
 
 /// Where the blocks of a rows x cols tensor go, and by what they are quantized.
 struct Output {
@@ -23,20 +27,19 @@ struct Output {
     return D::tensor(Number(amaxes[per_row ? row : 0]), setting);
   }
 
-  /// Codes of columns beyond the last are made 0.
+  /// The last block of a row: codes of columns that are not there are 0.
   __device__ uint2 without_padding(uint2 codes) const {
     const auto left = static_cast<unsigned>(cols % 16);
+    if (left == 0) return codes;
     return left < 8 ? make_uint2(codes.x & ((1u << 4 * left) - 1), 0)
                     : make_uint2(codes.x, codes.y & ((1u << 4 * (left - 8)) - 1));
   }
 
-  __device__ void put(std::uint32_t row, std::uint32_t block, uint2 codes, std::uint32_t scale) const {
-    if (block == blocks - 1 && cols % 16) codes = without_padding(codes);
+  __device__ void put(std::uint32_t row, std::uint32_t block, const QuantizedBlock& quantized) const {
     const std::uint64_t at = std::uint64_t{row} * blocks + block;
-    reinterpret_cast<uint2*>(parts.codes)[at] = codes;
-    const std::uint64_t tiled =
-        (std::uint64_t{row / 128} * tiles + block / 4) * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block % 4;
-    parts.scales[tiles ? tiled : at] = static_cast<std::uint8_t>(scale);
+    reinterpret_cast<uint2*>(parts.codes)[at] =
+        block == blocks - 1 ? without_padding(quantized.codes) : quantized.codes;
+    parts.scales[tiles ? tiled_scale(row, block, tiles) : at] = static_cast<std::uint8_t>(quantized.scale);
   }
 };
 
@@ -50,18 +53,17 @@ __device__ float largest_of_lanes(float a) {
 
 /// A block, or one row of a 16x16 block whose amax `largest` has.
 template <class D, Dtype T, bool stochastic, class Tensor>
-__device__ void quantize_block(const Sixteen<T>& x, const Largest& largest, const Tensor& tensor,
-                               const Encodes<D>& encodes, std::uint32_t row, std::uint32_t block,
-                               const Output& out) {
+__device__ QuantizedBlock quantize_block(const Sixteen<T>& x, const Largest& largest, const Tensor& tensor,
+                                         const Encodes<D>& encodes, std::uint32_t row, std::uint32_t block,
+                                         const Output& out) {
   const BlockScale<Number> scale = block_scale<D>(x, Number(largest.amax), tensor);
   const Number encode = encodes.encode(scale);
-  uint2 codes;
   if constexpr (stochastic)
-    codes = stochastic_codes<D>(x, largest.bound, encode, tensor, out.draws.rule,
-                                random_words(out.draws, row, block));
+    return {stochastic_codes<D>(x, largest.bound, encode, tensor, out.draws.rule,
+                                random_words(out.draws, row, block)),
+            scale.code.bits};
   else
-    codes = nearest_codes<D>(x, largest.bound, encode, tensor);
-  out.put(row, block, codes, scale.code.bits);
+    return {nearest_codes<D>(x, largest.bound, encode, tensor), scale.code.bits};
 }
 
 /// By one thread, before or after all else.

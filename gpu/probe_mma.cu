@@ -15,7 +15,8 @@ namespace {
       "+r"(x.d[3]) : "r"(x.a[0]), "r"(x.a[1]), "r"(x.a[2]), "r"(x.a[3]), "r"(x.b[0]), "r"(x.b[1])
 
 /// What tells the m16n8 instructions apart: K, the bits of an element's container and the place of its code in it, the
-/// scales of one instruction, and the words of PTX. `exists` is what the compiler must be compiling for.
+/// scales of one instruction, and the words of PTX; EXISTS is of the GPU that is compiled for. E2M1 in a byte stands in
+/// its bits 5:2 (PTX ISA; CUTLASS's fp4_shift_A).
 #define NVFP4_DENSE(NAME, EXISTS, K, BITS, SHIFT, WORDS)                                                  \
   struct NAME {                                                                                           \
     static constexpr int k = K, bits = BITS, shift = SHIFT, scales = 0;                                   \
@@ -109,10 +110,14 @@ void launch(const ProbeTiles& t, std::int64_t tiles) {
   check_launch("MMA probe");
 }
 
-bool since_80(int capability) { return capability >= 80; }
-bool since_90(int capability) { return capability >= 90; }
-bool of_120(int capability) { return capability / 10 == 12; }
 bool of_100(int capability) { return capability == 100 || capability == 103; }
+bool of_120(int capability) { return capability / 10 == 12; }
+/// What this library has code for.
+bool any(int capability) {
+  return capability / 10 == 8 || capability == 90 || of_100(capability) || of_120(capability);
+}
+/// Where the compiler makes FP8 mma.sync of FP16 instructions; of sm_120 it is that of kind::f8f6f4.
+bool fp8_by_fp16(int capability) { return capability == 90 || of_100(capability); }
 
 struct Entry {
   MmaInstruction instruction;
@@ -130,12 +135,12 @@ constexpr Entry scaled(std::string_view name, std::string_view model, Format ele
 
 using enum Format;
 const Entry entries[] = {
-    dense<Bf16>("m16n8k16.bf16", "bf16", bf16, since_80),
-    dense<Fp16>("m16n8k16.f16", "fp16", fp16, since_80),
-    dense<Fp16Half>("m16n8k16.f16 to f16", "fp16", fp16, since_80),
-    dense<Tf32>("m16n8k8.tf32", "tf32", tf32, since_80),
-    dense<E4m3>("m16n8k32.e4m3", "fp8_mma", e4m3, since_90),
-    dense<E5m2>("m16n8k32.e5m2", "fp8_mma", e5m2, since_90),
+    dense<Bf16>("m16n8k16.bf16", "bf16", bf16, any),
+    dense<Fp16>("m16n8k16.f16", "fp16", fp16, any),
+    dense<Fp16Half>("m16n8k16.f16 to f16", "fp16", fp16, any),
+    dense<Tf32>("m16n8k8.tf32", "tf32", tf32, any),
+    dense<E4m3>("m16n8k32.e4m3", "fp8_mma", e4m3, fp8_by_fp16),
+    dense<E5m2>("m16n8k32.e5m2", "fp8_mma", e5m2, fp8_by_fp16),
     dense<F8E4m3>("m16n8k32.f8f6f4.e4m3", "f8f6f4", e4m3, of_120),
     dense<F8E5m2>("m16n8k32.f8f6f4.e5m2", "f8f6f4", e5m2, of_120),
     dense<F8E3m2>("m16n8k32.f8f6f4.e3m2", "f8f6f4", e3m2, of_120),

@@ -31,7 +31,7 @@ struct Kind {
   static constexpr bool squares = are_squares, stochastic = is_stochastic, transform = is_transformed;
 };
 
-/// Of one direction of a tile: its first row and block.
+/// Of one direction of a tile, from its first row and block on: multiples of 128 and 8.
 template <class D>
 struct Quantizer {
   using Tensor = decltype(D::tensor(Number(0), Setting{}));
@@ -39,11 +39,28 @@ struct Quantizer {
   const Tensor& tensor;
   const Encodes<D>& encodes;
   std::uint32_t row, block;
+  uint2* codes;
+  std::uint8_t* scales;
+
+  __device__ Quantizer(const Output& out, const Tensor& tensor, const Encodes<D>& encodes, std::uint32_t row,
+                       std::uint32_t block)
+      : out(out), tensor(tensor), encodes(encodes), row(row), block(block) {
+    const std::uint64_t at = std::uint64_t{row} * out.blocks + block;
+    codes = reinterpret_cast<uint2*>(out.parts.codes) + at;
+    scales = out.parts.scales + (out.tiles ? tiled_scale(row, block, out.tiles) : at);
+  }
 
   template <class K>
-  __device__ void put(const Sixteen<K::dtype>& x, const Largest& largest, int r, int b) const {
-    if (row + r < out.rows && block + b < out.blocks)
-      quantize_block<D, K::dtype, K::stochastic>(x, largest, tensor, encodes, row + r, block + b, out);
+  __device__ void put(const Sixteen<K::dtype>& x, const Largest& largest, std::uint32_t r,
+                      std::uint32_t b) const {
+    if (row + r >= out.rows || block + b >= out.blocks) return;
+    QuantizedBlock quantized =
+        quantize_block<D, K::dtype, K::stochastic>(x, largest, tensor, encodes, row + r, block + b, out);
+    if (block + b == out.blocks - 1) quantized.codes = out.without_padding(quantized.codes);
+    const std::uint64_t at = std::uint64_t{r} * out.blocks + b;
+    codes[at] = quantized.codes;
+    scales[out.tiles ? b / 4 * 512 + r % 32 * 16 + r / 32 * 4 + b % 4 : at] =
+        static_cast<std::uint8_t>(quantized.scale);
   }
 };
 
@@ -51,12 +68,12 @@ struct Quantizer {
 /// 16x16 blocks it takes two side by side.
 template <class D, class K>
 __device__ void quantize_tile_rows(const Tile& tile, const Quantizer<D>& to) {
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll 1
-  for (int i = 0; i < 4; ++i) {
+  for (unsigned i = 0; i < 4; ++i) {
     const int r =
         K::squares ? warp * 16 + lane % 16 : lane / 8 + warp % 2 * 4 + i % 2 * 8 + warp / 2 * 16 + i / 2 * 64;
-    const int b = K::squares ? 2 * i + lane / 16 : lane % 8;
+    const unsigned b = K::squares ? 2 * i + lane / 16 : lane % 8;
     const Sixteen<K::dtype> x = tile.row_block<K::dtype>(r, b);
     Largest largest = largest_of<D>(x);
     if constexpr (K::squares) largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
@@ -67,9 +84,9 @@ __device__ void quantize_tile_rows(const Tile& tile, const Quantizer<D>& to) {
 /// A warp takes four blocks of 16 features at a time, eight and then eight.
 template <class D, class K>
 __device__ void quantize_tile_columns(Tile& tile, const Quantizer<D>& to, const SignedHadamard& hadamard) {
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll 1
-  for (int half = 0; half < 2; ++half) {
+  for (unsigned half = 0; half < 2; ++half) {
     Sixteen<K::dtype> x[2];
     Largest largest[2];
 #pragma unroll
@@ -111,10 +128,10 @@ __global__ void __launch_bounds__(Tile::threads, 4) both_kernel(const __grid_con
   __syncthreads();
   const auto tensor = [&](int of) -> const Tensor& { return *reinterpret_cast<const Tensor*>(room[of]); };
   if (t.row.parts.codes)
-    quantize_tile_rows<D, K>(tile, Quantizer<D>{t.row, tensor(0), encodes[0], row0, col0 / 16});
+    quantize_tile_rows<D, K>(tile, Quantizer<D>(t.row, tensor(0), encodes[0], row0, col0 / 16));
   if (K::transform) __syncthreads();  // rows are read before columns are written in their place
   if (t.column.parts.codes)
-    quantize_tile_columns<D, K>(tile, Quantizer<D>{t.column, tensor(1), encodes[1], col0, row0 / 16},
+    quantize_tile_columns<D, K>(tile, Quantizer<D>(t.column, tensor(1), encodes[1], col0, row0 / 16),
                                 SignedHadamard(K::transform ? t.sign_mask : 0));
 }
 

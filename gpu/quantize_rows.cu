@@ -6,13 +6,11 @@
 #include <string>
 
 #include "check.hpp"
+#include "fast_dialects.hpp"
 #include "output.cuh"
 
 namespace nvfp4::gpu {
 namespace {
-
-using Fast = DialectList<dialects::te, dialects::te_rht_fused, dialects::te_4over6, dialects::vllm,
-                         dialects::flashinfer, dialects::flashinfer_per_token>;
 
 constexpr int threads = 256, rows_a_thread = 4;
 
@@ -85,8 +83,10 @@ __global__ void __launch_bounds__(threads)
       tensor = out.tensor<D>(row);
       if (block == 0) put_global<D>(out, row);
     }
-    quantize_block<D, T, stochastic>(elements[i], largest_of<D>(elements[i]), tensor, encodes,
-                                     static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(block), out);
+    const auto r = static_cast<std::uint32_t>(row), b = static_cast<std::uint32_t>(block);
+    out.put(r, b,
+            quantize_block<D, T, stochastic>(elements[i], largest_of<D>(elements[i]), tensor, encodes, r, b,
+                                             out));
   }
 }
 
@@ -103,9 +103,9 @@ __global__ void __launch_bounds__(threads)
   const Sixteen<T> elements = inside ? load(x, row, block, out) : Sixteen<T>{};
   Largest largest = largest_of<D>(elements);
   largest.amax = largest_of_lanes<1, 2, 4, 8>(largest.amax);
-  if (inside)
-    quantize_block<D, T, stochastic>(elements, largest, out.tensor<D>(0), encodes,
-                                     static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(block), out);
+  if (!inside) return;
+  const auto r = static_cast<std::uint32_t>(row), b = static_cast<std::uint32_t>(block);
+  out.put(r, b, quantize_block<D, T, stochastic>(elements, largest, out.tensor<D>(0), encodes, r, b, out));
 }
 
 template <class D, Dtype T, bool stochastic>
@@ -143,13 +143,15 @@ Launch launch_of(Dtype dtype, bool stochastic) {
                                 : launch_of<D, Dtype::fp16>(stochastic);
 }
 
-constexpr auto launches = Fast::table([]<class D>(D) -> Launch (*)(Dtype, bool) { return launch_of<D>; });
+constexpr auto launches =
+    FastDialects::table([]<class D>(D) -> Launch (*)(Dtype, bool) { return launch_of<D>; });
 
 }  // namespace
 
 bool has_quantize_rows(const QuantizeSpec& spec) {
   if (!spec.dialect || (spec.dialect->four_over_six && spec.block.rows == 16)) return false;
-  return std::ranges::find(Fast::infos, spec.dialect) != Fast::infos.end();
+  if (spec.tensor_scale == TensorScale::row && !spec.dialect->per_row) return false;
+  return std::ranges::find(FastDialects::infos, spec.dialect) != FastDialects::infos.end();
 }
 
 void quantize_rows(MatrixView x, const QuantizeSpec& spec, const float* amaxes, const TensorParts& parts,
@@ -158,8 +160,8 @@ void quantize_rows(MatrixView x, const QuantizeSpec& spec, const float* amaxes, 
   if (!has_quantize_rows(spec))
     throw std::invalid_argument("no fast row-wise kernel for " + std::string(spec.dialect->name) + " " +
                                 block_name(spec.block));
-  const auto at =
-      static_cast<std::size_t>(std::ranges::find(Fast::infos, spec.dialect) - Fast::infos.begin());
+  const auto at = static_cast<std::size_t>(std::ranges::find(FastDialects::infos, spec.dialect) -
+                                           FastDialects::infos.begin());
   launches[at](x.dtype, spec.stochastic.has_value())(x, out, stream);
 }
 

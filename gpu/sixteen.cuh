@@ -68,11 +68,25 @@ struct Sixteen {
         largest = __vimax3_u32(largest, word[i] & 0x7FFFFFFF, word[i + 1] & 0x7FFFFFFF);
       return largest;
     } else {
+      std::uint32_t pairs = larger(word[0], word[1]);
 #pragma unroll
-      for (int i = 0; i < 8; i += 2)
-        largest = __vimax3_u16x2(largest, word[i] & 0x7FFF7FFF, word[i + 1] & 0x7FFF7FFF);
-      return max(largest >> 16, largest & 0xFFFF);
+      for (int i = 2; i < 8; ++i) pairs = larger(pairs, word[i]);
+      return larger(pairs, pairs >> 16) & 0x7FFF;
     }
+  }
+
+  /// In each half the larger magnitude, or NaN where there is one, with a sign that means nothing.
+  __device__ static std::uint32_t larger(std::uint32_t a, std::uint32_t b) {
+#if __CUDA_ARCH__ >= 860
+    std::uint32_t both;
+    if constexpr (T == Dtype::bf16)
+      asm("max.NaN.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
+    else
+      asm("max.NaN.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
+    return both;
+#else
+    return __vmaxu2(a & 0x7FFF7FFF, b & 0x7FFF7FFF);
+#endif
   }
 
   __device__ float amax_without_nan() const {
@@ -163,8 +177,8 @@ __device__ std::uint32_t nearest_eight(const Sixteen<T>& x, int first, float enc
 
 /// 256 times the code of y, cut: see portable::e2m1_cut_256ths. 2^15 is where FP32's step is a 256th.
 __device__ inline std::uint32_t cut_256ths(float y) {
-  return __vimin3_u32(__float_as_uint(__fmaf_rz(y, 2, 0x1p15f)), __float_as_uint(__fadd_rz(y, 0x1.0002p15f)),
-                      __float_as_uint(__fmaf_rz(y, 0.5f, 0x1.0004p15f)));
+  return __vimin3_u32(__float_as_uint(__fmaf_rz(y, 2, 0x1p15f)), __float_as_uint(__fadd_rz(y, 0x1.0004p15f)),
+                      __float_as_uint(__fmaf_rz(y, 0.5f, 0x1.0008p15f)));
 }
 
 /// Eight codes by SrRule::carry of the words' bytes as ByteMap::hw gives them.

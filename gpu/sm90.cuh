@@ -21,6 +21,16 @@ __device__ inline void cluster_sync() {
   asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 
+/// Named barriers: `threads` of them, those that only arrive included, end its phase.
+template <int threads>
+__device__ inline void sync(int barrier) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(threads) : "memory");
+}
+template <int threads>
+__device__ inline void arrive(int barrier) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "n"(threads) : "memory");
+}
+
 /// An mbarrier in shared memory. Phases alternate in parity, from 0.
 struct Barrier {
   std::uint64_t word;

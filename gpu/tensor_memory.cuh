@@ -37,6 +37,7 @@ struct TensorMemory : BulkMemory {
         : "memory");
   }
   __device__ void load32(std::uint32_t from, float (&x)[32]) {
+    __syncwarp();  // lanes leave a wait one by one
     asm volatile(
         "tcgen05.ld.sync.aligned.32x32b.x32.b32 "
         "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"

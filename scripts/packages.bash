@@ -2,7 +2,7 @@
 
 build_packages=(g++ cmake ninja-build libboost-dev doctest-dev libcli11-dev nlohmann-json3-dev libzip-dev
                 librandom123-dev libssl-dev libeigen3-dev libopenblas0-pthread)
-check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf)
+check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf python3 python3-venv)
 data_packages=(python3 python3-venv)
 
 announce() {
@@ -28,4 +28,13 @@ install_packages() {
   fi
   announce "${as_root[@]}" apt-get update -qq
   announce "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+}
+
+# disassembler FOLDER: NVIDIA's cuobjdump and nvdisasm, of PyPI, into a virtual environment there. Without a network what
+# needs them is not run. Its wheels begin at 13.2 and read what older compilers made.
+disassembler() {
+  ! compgen -G "$1/lib/python3*/site-packages/nvidia/cu13/bin/nvdisasm" >/dev/null || return 0
+  announce python3 -m venv "$1"
+  announce "$1/bin/pip" install -q --disable-pip-version-check 'nvidia-cuda-cuobjdump==13.2.*' \
+    'nvidia-cuda-nvdisasm==13.2.*' || echo "no cuobjdump and nvdisasm from PyPI" >&2
 }

@@ -81,7 +81,7 @@ class Sm100 {
   /// TMA of bytes under SWIZZLE_128B: bits 4 .. 6 of an address are xored with bits 7 .. 9.
   void load_box(std::uint32_t to, bool of_a, std::int64_t byte, std::int64_t row, std::uint32_t barrier) {
     const int rows = of_a ? 128 : n;
-    const auto at = [=, this](int r, int b) {
+    const auto at = [=](int r, int b) {
       return swizzled(base + to + static_cast<std::uint32_t>(128 * r + b));
     };
     copies_.push_back([=, this] {

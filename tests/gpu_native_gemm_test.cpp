@@ -1,6 +1,7 @@
 // The native GEMMs of gpu/ on emulated hardware: the kernels' own bodies, bit by bit against the CPU.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include "gpu/probe_tcgen05.cuh"
@@ -130,34 +131,29 @@ void run_sm100(Shape s, Data data, unsigned seed) {
 }
 
 /// An MMA probe's tiles in the host's memory, with what the CPU makes of them.
-class Probed {
- public:
+struct Probed {
   Probed(const MmaOperands& x, const Accumulation& model)
-      : a_(x.a.begin(), x.a.end()),
-        b_(x.b.begin(), x.b.end()),
-        c_(x.c.begin(), x.c.end()),
+      : a(x.a.begin(), x.a.end()),
+        b(x.b.begin(), x.b.end()),
+        c(x.c.begin(), x.c.end()),
         d(x.c.size()),
         expected(cpu_kernels().mma(x, model, false)) {
     tiles = {static_cast<int>(x.rows),
              static_cast<int>(x.cols),
              static_cast<int>(x.k),
              x.block,
-             a_.data(),
-             b_.data(),
-             c_.data(),
+             a.data(),
+             b.data(),
+             c.data(),
              x.a_scales.data(),
              x.b_scales.data(),
              d.data()};
   }
   bool equal() const { return std::ranges::equal(d, expected); }
-  gpu::ProbeTiles tiles;
 
- private:
-  std::vector<std::uint32_t> a_, b_, c_;
-
- public:
-  std::vector<std::uint32_t> d;
+  std::vector<std::uint32_t> a, b, c, d;
   std::vector<std::uint64_t> expected;
+  gpu::ProbeTiles tiles;
 };
 
 /// One m16n8k64 with 4 scales, as the probe of it has them.
@@ -238,6 +234,31 @@ TEST_SUITE("native GEMM") {
       CHECK(probed.equal());
     }
   }
+
+#ifdef NVFP4_WITH_GPU
+  TEST_CASE("what each native kernel takes") {
+    using enum gpu::NativeKernel;
+    const auto taken = [](gpu::NativeKernel kernel, std::int64_t k, ScaleLayout layout, int capability) {
+      return gpu::takes(kernel, {.m = 5, .n = 8, .k = k, .layout = layout}, capability);
+    };
+    constexpr ScaleLayout tiled = ScaleLayout::tiled_128x4, linear = ScaleLayout::linear;
+    for (const int capability : {80, 90, 100, 103, 110, 120, 121}) {
+      CAPTURE(capability);
+      const bool tcgen05 = capability == 100 || capability == 103, mma_sync = capability / 10 == 12;
+      CHECK_FALSE(taken(none, 64, tiled, capability));
+      CHECK(taken(sm100, 96, tiled, capability) == tcgen05);
+      CHECK(taken(sm120, 96, tiled, capability) == mma_sync);
+      CHECK(taken(sm120, 128, linear, capability) == mma_sync);
+      CHECK(taken(cublaslt, 96, tiled, capability) == (capability >= 100));
+      CHECK_FALSE(taken(sm120, 96, linear, capability));
+      for (const auto kernel : {sm100, sm120, cublaslt}) {
+        CHECK_FALSE(taken(kernel, 80, tiled, capability));
+        CHECK_FALSE(taken(kernel, 0, tiled, capability));
+        CHECK_FALSE(taken(kernel, 64, ScaleLayout::tiled_8x4, capability));
+      }
+    }
+  }
+#endif
 
   TEST_CASE("tcgen05: the instruction descriptor is CUTLASS's") {
     CHECK(gpu::sm100::instruction(128) == 0x08200480);

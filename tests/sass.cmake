@@ -1,5 +1,5 @@
 # cmake -DFILE=... -DTOOLS=... -P sass.cmake: whether the code for each GPU in an object, library or program holds the
-# instructions that it is written for, and its GEMMs and quantizers keep all in registers. TOOLS: a folder that has
+# instructions that it is written for, and what must be fast keeps all in registers. TOOLS: a folder that has
 # cuobjdump and nvdisasm.
 
 # TARGET, a part of the kernel's name, INSTRUCTION, WHAT it is
@@ -21,7 +21,7 @@ foreach(target sm_100a sm_103a sm_120f)
   list(APPEND instructions
     ${target} quantize   "F2FP\\.SATFINITE\\.E2M1\\.F32\\.PACK_AB_MERGE_C R" "cvt.rn to E2M1")
 endforeach()
-set(in_registers gemm_sm100 gemm_sm120)  # names of kernels
+set(in_registers gemm_sm100 gemm_sm120 quantize_rows amax)  # in the names of kernels or of their files
 
 foreach(tool cuobjdump nvdisasm)
   if(NOT EXISTS ${TOOLS}/${tool})

@@ -167,11 +167,11 @@ void print_gemm(const char* name, std::int64_t size, double ms, double cublas_ms
 }
 
 /// Of one run.
-gpu::StepCounts counted(gpu::Gemm g, void* workspace, bool portable) {
+gpu::StepCounts counted(gpu::Gemm g, void* workspace, gpu::Engine engine) {
   const DeviceArray<gpu::StepCounts> counts(1);
   counts.clear();
   g.counts = counts.data();
-  gpu::gemm(g, workspace, nullptr, portable);
+  gpu::gemm(g, engine, workspace, nullptr);
   gpu::StepCounts found{};
   counts.copy_to({&found, 1});
   return found;
@@ -201,18 +201,19 @@ void bench_gemm(std::int64_t size, const Cublas& cublas) {
                     .b = {qb.codes.data(), qb.scales.data(), size, size},
                     .d = d.data(),
                     .out = Dtype::bf16};
-  const auto line = [&](const char* name, bool portable) {
-    const double ms = time_of([&] { gpu::gemm(g, workspace.data(), nullptr, portable); });
-    print_gemm(name, size, ms, peer, counted(g, workspace.data(), portable));
+  const auto line = [&](const char* name, gpu::Engine engine) {
+    const double ms = time_of([&] { gpu::gemm(g, engine, workspace.data(), nullptr); });
+    print_gemm(name, size, ms, peer, counted(g, workspace.data(), engine));
   };
-  line("normal data", false);
-  line("normal data, mma.sync alone", true);
+  if (gpu::is_native(g)) line("normal data, FP4 tensor cores", gpu::Engine::native);
+  line("normal data", gpu::Engine::emulated);
+  line("normal data, mma.sync alone", gpu::Engine::mma_sync);
   for (const Quantized* q : {&qa, &qb}) {
     spread_scales<<<blocks(n / 16), 256>>>(q->scales.data(), n / 16);
     gpu::check_launch("spread_scales");
   }
-  line("scales of 7 binades", false);
-  line("the same, mma.sync alone", true);
+  line("scales of 7 binades", gpu::Engine::emulated);
+  line("the same, mma.sync alone", gpu::Engine::mma_sync);
 }
 
 }  // namespace

@@ -39,13 +39,17 @@ std::string html_report(const Verification& v) {
           thousands(total.cases) + " cases, " + thousands(total.equal) + " equal, " +
           thousands(total.differing_bytes) + " differing bytes, " + thousands(total.not_run) +
           " not run.</p>\n";
+  if (!v.gpu.empty()) page += "<p>GPU: " + escaped(v.gpu) + "</p>\n";
   if (!v.text.empty()) page += "<p class=\"bad\">First difference: " + escaped(v.text) + "</p>\n";
   page +=
       "<table><tr><th>dialect or format</th><th>layer</th><th>cases</th><th>equal</th><th>differing "
       "bytes</th><th></th></tr>\n";
   for (const VerifyRow& row : v.rows) page += table_row(row);
-  page += "</table>\n<p>To make this page again:</p><pre>nvfp4 verify --level " +
-          std::string(v.full ? "full" : "quick") + " --report report.html</pre>\n";
+  page += "</table>\n";
+  for (const std::string& note : v.notes) page += "<p>" + escaped(note) + "</p>\n";
+  page += "<p>To make this page again:</p><pre>nvfp4 verify --level " +
+          std::string(v.full ? "full" : "quick") + (v.gpu.empty() ? "" : " --device gpu") +
+          " --report report.html</pre>\n";
   return html_page("nvfp4 verify", page);
 }
 

@@ -53,27 +53,39 @@ Verification verify(const Options& o) {
   progress.show(done, total, "training");
   verify_products(layers, v);
   verify_training(layers, v);
+  if (o.device == "gpu") verify_instructions(v);
   return v;
 }
 
-std::string line(const VerifyRow& row) {
+/// Columns of the longest name, and a space.
+std::size_t name_width(const Verification& v) {
+  std::size_t width = 12;
+  for (const VerifyRow& row : v.rows)
+    if (!row.not_run) width = std::max(width, row.what.size() + 1);
+  return width;
+}
+
+std::string line(const VerifyRow& row, std::size_t width) {
   const Colour colour = row.differing_bytes ? Colour::red : Colour::green;
-  return left(row.what, 12) + left(row.layer, 14) + right(thousands(row.cases), 8) +
+  return left(row.what, width) + left(row.layer, 14) + right(thousands(row.cases), 8) +
          right(thousands(row.equal), 9) + coloured(colour, right(thousands(row.differing_bytes), 17)) + "\n";
 }
 
 std::string table(const Verification& v) {
-  std::string text = left("", 12) + left("layer", 14) + right("cases", 8) + right("equal", 9) +
-                     right("differing bytes", 17) + "\n";
+  const std::size_t width = name_width(v);
+  std::string text = v.gpu.empty() ? "" : "gpu: " + v.gpu + "\n";
+  text += left("", width) + left("layer", 14) + right("cases", 8) + right("equal", 9) +
+          right("differing bytes", 17) + "\n";
   std::map<std::string, std::int64_t> not_run;
   for (const VerifyRow& row : v.rows)
     if (row.not_run)
       not_run[row.layer] += row.not_run;
     else
-      text += line(row);
+      text += line(row, width);
+  for (const std::string& note : v.notes) text += note + "\n";
   for (const auto& [layer, cases] : not_run)
     text +=
-        coloured(Colour::dim, left("", 12) + left(layer, 14) + "not run: " + thousands(cases) + " cases") +
+        coloured(Colour::dim, left("", width) + left(layer, 14) + "not run: " + thousands(cases) + " cases") +
         "\n";
   return text;
 }
@@ -111,6 +123,7 @@ Outcome run(const Options& o) {
   outcome.json = to_json(v.total());
   outcome.json.update(Json{{"refused", 0}, {"first", v.first}, {"level", o.level}, {"rows", Json::array()}});
   for (const VerifyRow& row : v.rows) outcome.json["rows"].push_back(to_json(row));
+  if (!v.notes.empty()) outcome.json["notes"] = v.notes;
   outcome.text = table(v) + summary(v);
   return outcome;
 }

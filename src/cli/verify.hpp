@@ -28,6 +28,9 @@ struct Verification {
   std::vector<VerifyRow> rows{};
   Json first{};        ///< the first difference, if any
   std::string text{};  ///< the same in one line
+  std::string gpu{};   ///< what the gpu layer ran on
+  std::vector<std::string>
+      notes{};  ///< of instructions: what this GPU lacks, and which hypotheses its results leave
   VerifyRow total() const;
 };
 
@@ -59,6 +62,9 @@ void verify_products(const std::vector<Layer>&, Verification&);
 
 /// Stochastic rounding, Hadamard transforms, column-wise copies, and a linear layer by every recipe.
 void verify_training(const std::vector<Layer>&, Verification&);
+
+/// Single instructions of the GPU against what the library says of them.
+void verify_instructions(Verification&);
 
 /// work(0) .. work(count - 1), on as many threads as threads() says.
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& work);

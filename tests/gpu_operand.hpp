@@ -1,0 +1,25 @@
+#pragma once
+#include <gpu/expand.hpp>
+#include <nvfp4/tensor.hpp>
+
+#include "tests/gpu_array.hpp"
+
+namespace gpu_array {
+
+/// An operand of a product on the device, as codes and expanded.
+class OnDevice {
+  Array<std::uint8_t> codes_, scales_, workspace_;
+
+ public:
+  explicit OnDevice(const nvfp4::BlockScaledTensor& t)
+      : codes_(t.codes),
+        scales_(t.scales),
+        workspace_(static_cast<std::size_t>(nvfp4::gpu::expand_bytes(t.rows, t.cols))),
+        coded{codes_.data(), scales_.data(), t.rows, t.cols},
+        expanded(nvfp4::gpu::expand(coded, workspace_.data(), nullptr)) {}
+
+  nvfp4::gpu::CodedOperand coded;
+  nvfp4::gpu::ExpandedOperand expanded;
+};
+
+}  // namespace gpu_array
