@@ -332,7 +332,7 @@ NVFP4_HOST_DEVICE inline std::uint64_t exact_sum(const Chain& chain, std::int64_
   return code_of(sum, t);
 }
 
-/// p = RNE of the exact sum, c = RZ of c + p, where zero is +0.
+/// p = RNE of the exact sum, c = RZ of c + p. p is never -0, so neither is that.
 NVFP4_HOST_DEVICE inline std::uint64_t chunk(const Chain& chain, std::int64_t i, std::int64_t j,
                                              std::int64_t k, std::uint64_t c) {
   const ResultFormat t = result_format(Conversion::rne_fp32);
@@ -340,8 +340,7 @@ NVFP4_HOST_DEVICE inline std::uint64_t chunk(const Chain& chain, std::int64_t i,
   specials.add(factor(c, t.f));
   WideSum sum;
   if (!add_products(chain, i, j, k, chain.acc.k, sum, specials)) return specials.code(t);
-  const std::uint64_t next = plus(c, code_of(sum, t), result_format(Conversion::rz_fp32));
-  return next == t.sign() ? 0 : next;
+  return plus(c, code_of(sum, t), result_format(Conversion::rz_fp32));
 }
 
 /// Exact: 48 bits at most, and exponents that FP64 has as normal ones.

@@ -100,10 +100,9 @@ NVFP4_HOST_DEVICE inline std::uint32_t rounded_power(std::uint32_t magnitude, Ro
 struct Encoder {
   CodeFields f;
   Rounding rounding;
-  std::uint32_t overflow;        ///< index of what rounds past the largest finite value, and of Inf
-  std::uint32_t nan, minus_nan;  ///< codes
-  std::uint32_t
-      nan_index_mask;  ///< of a NaN that is rounded as if it were a number: what its code takes of that
+  std::uint32_t overflow;         ///< index of what rounds past the largest finite value, and of Inf
+  std::uint32_t nan, minus_nan;   ///< codes
+  std::uint32_t nan_index_mask;   ///< the bits of a NaN's index, rounded as a number's, that its code has too
   bool power_has_nan_for_others;  ///< E8M0: zero and negatives are NaN
 };
 

@@ -129,8 +129,9 @@ bool same(const Matrix& a, const Matrix& b) {
 
 }  // namespace
 
-TEST_CASE("gpu mma: every model on adversarial operands" * doctest::test_suite("sweep")) {
-  for (const Where where : places("gpu mma: models")) {
+TEST_CASE_TEMPLATE("gpu mma: every model on adversarial operands" * doctest::test_suite("sweep"), Place,
+                   OnHost, OnDevice) {
+  for (const Where where : places<Place>()) {
     unsigned seed = 0;
     for (const Accumulation& acc : accumulations()) {
       if (acc.sum == Summation::fp64_fma) continue;
@@ -140,16 +141,17 @@ TEST_CASE("gpu mma: every model on adversarial operands" * doctest::test_suite("
   }
 }
 
-TEST_CASE("gpu mma: every hypothesis" * doctest::test_suite("sweep")) {
-  for (const Where where : places("gpu mma: hypotheses")) {
+TEST_CASE_TEMPLATE("gpu mma: every hypothesis" * doctest::test_suite("sweep"), Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>()) {
     unsigned seed = 1000;
     for (const auto& set : {nvfp4_hypotheses(), chain_hypotheses(), k96_hypotheses(), mxfp4_hypotheses()})
       for (const Hypothesis& h : set) check_agrees(h.acc, 6, ++seed, where);
   }
 }
 
-TEST_CASE("gpu mma: models that nobody has built" * doctest::test_suite("sweep")) {
-  for (const Where where : places("gpu mma: unbuilt models")) {
+TEST_CASE_TEMPLATE("gpu mma: models that nobody has built" * doctest::test_suite("sweep"), Place, OnHost,
+                   OnDevice) {
+  for (const Where where : places<Place>()) {
     unsigned seed = 100;
     for (const std::string model : {"sm90_bf16", "sm90_fp8", "sm90_fp8_mma", "sm100_tf32", "sm100_nvfp4",
                                     "sm100_mxfp4", "sm100_mxf8f6f4"})
@@ -167,7 +169,7 @@ TEST_CASE("gpu mma: models that nobody has built" * doctest::test_suite("sweep")
   }
 }
 
-TEST_CASE("gpu mma: FP64 is a chain of FMAs") {
+TEST_CASE_TEMPLATE("gpu mma: FP64 is a chain of FMAs", Place, OnHost, OnDevice) {
   std::mt19937_64 random(3);
   Codes a(300), b(300), c(100);
   for (Codes* codes : {&a, &b, &c})
@@ -176,14 +178,39 @@ TEST_CASE("gpu mma: FP64 is a chain of FMAs") {
   MmaOperands x{.tiles = 100, .k = 3};
   x.a = a, x.b = b, x.c = c;
   const Accumulation& acc = *find_accumulation("sm80_fp64");
-  for (const Where where : places("gpu mma: FP64"))
+  for (const Where where : places<Place>())
     for (const bool every_step : {false, true})
       CHECK(gpu_mma(x, acc, every_step, where) == reference_kernels().mma(x, acc, every_step));
 }
 
-TEST_CASE("gpu mma: of no products C remains") {
+TEST_CASE_TEMPLATE("gpu mma: a flag decides whether a sum of -0 alone is -0", Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
+    for (const char* name : {"sm90_bf16", "sm90_fp8_mma", "sm100_nvfp4", "sm100_mxf8f6f4"})
+      for (const bool flag : {false, true})
+        for (const std::uint32_t c : {0u, 0x80000000u, 1u})
+          for (const std::uint64_t zeros : {0, 1, 8}) {
+            Accumulation acc = *find_accumulation(name);
+            acc.minus_zero = flag;
+            const Format format = elements_of(acc)[0];
+            const std::uint64_t minus_zero = std::uint64_t{1} << (info(format).bits - 1);
+            const auto k = static_cast<std::size_t>(acc.k);
+            Codes a(k, minus_zero), b(k, code_of(1.5f, format));
+            if (zeros) a[k - static_cast<std::size_t>(zeros)] = 0;
+            const std::vector<std::uint8_t> scales(acc.scale ? k / static_cast<std::size_t>(acc.block) : 0,
+                                                   0x40);
+            MmaOperands x{
+                .k = acc.k, .a_format = format, .b_format = format, .scale = acc.scale, .block = acc.block};
+            const Codes start{c};
+            x.a = a, x.b = b, x.c = start, x.a_scales = x.b_scales = scales;
+            CAPTURE(name);
+            CAPTURE(c);
+            CHECK(gpu_mma(x, acc, false, where) == reference_kernels().mma(x, acc, false));
+          }
+}
+
+TEST_CASE_TEMPLATE("gpu mma: of no products C remains", Place, OnHost, OnDevice) {
   const Codes c{0x3F800001, 0x80000000, 0x7FC12345};
-  for (const Where where : places("gpu mma: no products"))
+  for (const Where where : places<Place>())
     for (const char* name : {"sm100_nvfp4", "sm90_bf16", "exact"}) {
       const Accumulation& acc = *find_accumulation(name);
       MmaOperands x{.tiles = 3, .k = 0, .scale = acc.scale, .block = acc.block};
@@ -194,10 +221,10 @@ TEST_CASE("gpu mma: of no products C remains") {
     }
 }
 
-TEST_CASE("gpu multiply: every model and block shape, K of any length") {
+TEST_CASE_TEMPLATE("gpu multiply: every model and block shape and K of any length", Place, OnHost, OnDevice) {
   const auto mxfp4 = default_spec(*find_dialect("mxfp4_ceil")),
              mxfp8 = default_spec(*find_dialect("mxfp8_ceil"));
-  for (const Where where : places("gpu multiply"))
+  for (const Where where : places<Place>())
     for (const std::int64_t k : {1, 16, 63, 200, 1000}) {
       const auto agree = [&](const QuantizeSpec& spec, std::initializer_list<const char*> models) {
         const auto quantized = [&](std::int64_t rows, unsigned seed) {
@@ -220,8 +247,9 @@ TEST_CASE("gpu multiply: every model and block shape, K of any length") {
     }
 }
 
-TEST_CASE("gpu multiply_dense: every element format and dtype, and what is none of it") {
-  for (const Where where : places("gpu multiply_dense")) {
+TEST_CASE_TEMPLATE("gpu multiply_dense: every element format and dtype, and what is none of it", Place,
+                   OnHost, OnDevice) {
+  for (const Where where : places<Place>()) {
     const auto agree = [&](Dtype dtype, const scattered::Numbers& numbers,
                            std::initializer_list<const char*> models) {
       const Matrix all = scattered::matrix(23, 50, dtype, numbers);

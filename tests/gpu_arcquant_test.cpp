@@ -77,8 +77,9 @@ void check(const Recipe& recipe, const Matrix& x, const Matrix& w, Where where) 
 
 }  // namespace
 
-TEST_CASE("gpu arcquant: both operands of both modes and layouts" * doctest::test_suite("sweep")) {
-  for (const Where where : places("gpu arcquant"))
+TEST_CASE_TEMPLATE("gpu arcquant: both operands of both modes and layouts" * doctest::test_suite("sweep"),
+                   Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const char* name : {"arcquant", "arcquant_code"})
       for (const char* layout : {"concatenated", "interleaved"})
         for (const char* channels : {"calibrated", "16", "48", "1000"})

@@ -49,8 +49,9 @@ Split gpu_split(const Matrix& x, Where where) {
 
 }  // namespace
 
-TEST_CASE("gpu averis: mean and residual of every element type" * doctest::test_suite("sweep")) {
-  for (const Where where : places("gpu averis"))
+TEST_CASE_TEMPLATE("gpu averis: mean and residual of every element type" * doctest::test_suite("sweep"),
+                   Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const Dtype dtype : {Dtype::bf16, Dtype::fp16, Dtype::fp32})
       for (const scattered::Numbers& of :
            {scattered::Numbers{12, 6}, {1, 29}, {20, 8, 301, true}, {20, 8, 301}})

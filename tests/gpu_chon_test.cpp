@@ -127,8 +127,8 @@ void check(const Recipe& recipe, const Matrix& x, const Matrix& w, Where where) 
 
 }  // namespace
 
-TEST_CASE("gpu chon: scores, residuals and copies of fprop's operands") {
-  for (const Where where : places("gpu chon"))
+TEST_CASE_TEMPLATE("gpu chon: scores, residuals and copies of fprop's operands", Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const bool tiles : {false, true})
       for (const bool stochastic : {false, true})
         for (const char* channels : {"m/32", "20", "64"})

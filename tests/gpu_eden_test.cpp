@@ -39,8 +39,10 @@ void check(const Matrix& y, Where where) {
 
 }  // namespace
 
-TEST_CASE("gpu eden: the corrected scales of every case and of numbers far apart" * doctest::test_suite("sweep")) {
-  for (const Where where : places("gpu eden")) {
+TEST_CASE_TEMPLATE("gpu eden: the corrected scales of every case and of numbers far apart" *
+                       doctest::test_suite("sweep"),
+                   Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>()) {
     for (const Dtype dtype : {Dtype::bf16, Dtype::fp16, Dtype::fp32})
       for (const scattered::Numbers& of :
            {scattered::Numbers{12, 6}, {1, 29}, {8, 20, 97, true}, {8, 20, 97}})

@@ -35,8 +35,8 @@ constexpr scattered::Numbers every_exponent[] = {{0, 255, 20}, {90, 60, 200}, {1
 
 }  // namespace
 
-TEST_CASE("gpu epilogue: an accumulator by its scales") {
-  for (const Where where : places("gpu epilogue: scale_output"))
+TEST_CASE_TEMPLATE("gpu epilogue: an accumulator by its scales", Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const scattered::Numbers& of : every_exponent)
       for (const float alpha : {1.f, 0x1.3p-20f, -0.f, 0x1p-140f, 0x1p100f})
         for (int steps = 0; steps < 4; ++steps) {
@@ -54,8 +54,8 @@ TEST_CASE("gpu epilogue: an accumulator by its scales") {
         }
 }
 
-TEST_CASE("gpu epilogue: a matrix or a row, times a factor, added") {
-  for (const Where where : places("gpu epilogue: add_output"))
+TEST_CASE_TEMPLATE("gpu epilogue: a matrix or a row, times a factor, added", Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const scattered::Numbers& of : every_exponent)
       for (const float factor : {1.f, -1.f, 0x1.5p-3f, 0.f, 0x1p-140f, 0x1p100f})
         for (const std::int64_t x_rows : {std::int64_t{1}, rows}) {

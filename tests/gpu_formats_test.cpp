@@ -70,8 +70,10 @@ Floats hard_values(std::size_t count) {
 
 }  // namespace
 
-TEST_CASE("gpu formats: every encoding at both sides of every step, and all BF16 numbers" * doctest::test_suite("sweep")) {
-  for (const Where where : places("gpu formats: encode"))
+TEST_CASE_TEMPLATE("gpu formats: every encoding at both sides of every step and all BF16 numbers" *
+                       doctest::test_suite("sweep"),
+                   Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const Encoding& e : testing::every_encoding()) {
       const auto steps = reference::staircase(e);
       const Floats values = testing::witnesses(steps, steps.size() > 100000 ? 61 : 1);
@@ -84,8 +86,8 @@ TEST_CASE("gpu formats: every encoding at both sides of every step, and all BF16
     }
 }
 
-TEST_CASE("gpu formats: every code") {
-  for (const Where where : places("gpu formats: decode"))
+TEST_CASE_TEMPLATE("gpu formats: every code", Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const FormatInfo& f : formats()) {
       Words codes;
       for (std::uint32_t i = 0; i < 1u << std::min(f.bits, 16); ++i)
@@ -102,7 +104,8 @@ TEST_CASE("gpu formats: every code") {
     }
 }
 
-TEST_CASE("gpu formats: stochastic rounding by every rule, format and number of bits") {
+TEST_CASE_TEMPLATE("gpu formats: stochastic rounding by every rule, format and number of bits", Place, OnHost,
+                   OnDevice) {
   std::vector<StochasticEncoding> all{{Format::e2m1, SrRule::te_software, 8},
                                       {Format::e2m1, SrRule::tetrajet, 23}};
   for (const Format format : {Format::e2m1, Format::e4m3, Format::bf16})
@@ -110,7 +113,7 @@ TEST_CASE("gpu formats: stochastic rounding by every rule, format and number of 
       all.push_back({format, SrRule::carry, bits});
   const Floats values = hard_values(20000);
   std::mt19937 random(5);
-  for (const Where where : places("gpu formats: encode_stochastic"))
+  for (const Where where : places<Place>())
     for (const StochasticEncoding& e : all) {
       Words draws;
       for (std::size_t i = 0; i < values.size(); ++i)
@@ -125,10 +128,10 @@ TEST_CASE("gpu formats: stochastic rounding by every rule, format and number of 
     }
 }
 
-TEST_CASE("gpu formats: all 8-bit draws of E2M1 near its grid") {
+TEST_CASE_TEMPLATE("gpu formats: all 8-bit draws of E2M1 near its grid", Place, OnHost, OnDevice) {
   Floats values;
   for (int i = -1700; i <= 1700; ++i) values.push_back(static_cast<float>(i) / 256);
-  for (const Where where : places("gpu formats: E2M1 draws"))
+  for (const Where where : places<Place>())
     for (const SrRule rule : {SrRule::carry, SrRule::te_software})
       for (std::uint32_t r = 0; r < 256; r += 5) {
         const StochasticEncoding e{Format::e2m1, rule, 8};
@@ -139,8 +142,8 @@ TEST_CASE("gpu formats: all 8-bit draws of E2M1 near its grid") {
       }
 }
 
-TEST_CASE("gpu formats: random words") {
-  for (const Where where : places("gpu formats: random_words"))
+TEST_CASE_TEMPLATE("gpu formats: random words", Place, OnHost, OnDevice) {
+  for (const Where where : places<Place>())
     for (const int rounds : {7, 10})
       for (const std::int64_t row : {std::int64_t{0}, std::int64_t{5}, (std::int64_t{1} << 40) + 3}) {
         const RandomBits bits{0x0123456789ABCDEF, 0xFEDCBA9876543210, rounds, 1 - row, 16 * 77};

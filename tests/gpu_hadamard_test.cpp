@@ -48,10 +48,12 @@ void each_transform(Check check) {
 
 }  // namespace
 
-TEST_CASE("gpu hadamard: every transform of numbers near and far, and their specials" * doctest::test_suite("sweep")) {
+TEST_CASE_TEMPLATE("gpu hadamard: every transform of numbers near and far and their specials" *
+                       doctest::test_suite("sweep"),
+                   Place, OnHost, OnDevice) {
   const std::vector<scattered::Numbers> bf16{{100, 60}, {0, 255}, {120, 4, 90}}, fp16{{0, 31}, {12, 4, 90}},
       fp32{{100, 60}, {0, 255}, {126, 2}, {120, 4, 90}, {253, 2, 500, true}};
-  for (const Where where : places("gpu hadamard"))
+  for (const Where where : places<Place>())
     for (const Dtype dtype : {Dtype::bf16, Dtype::fp16, Dtype::fp32})
       for (const scattered::Numbers& numbers : dtype == Dtype::bf16   ? bf16
                                                : dtype == Dtype::fp16 ? fp16

@@ -1,10 +1,10 @@
 #pragma once
 #include <cuda_runtime.h>
+#include <doctest/doctest.h>
 
 #include <cstdint>
 #include <cstdio>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "gpu/memory.hpp"
@@ -21,11 +21,20 @@ inline bool has_gpu() {
   return found;
 }
 
-/// Says what is not run without a GPU.
-inline std::vector<Where> places(std::string_view test) {
-  if (has_gpu()) return {Where::host, Where::device};
-  std::printf("not run: no GPU (%.*s)\n", static_cast<int>(test.size()), test.data());
-  return {Where::host};
+/// The types of a case that both run.
+struct OnHost {
+  static constexpr Where where = Where::host;
+};
+struct OnDevice {
+  static constexpr Where where = Where::device;
+};
+
+/// None where there is no GPU, which is said.
+template <class Place>
+std::vector<Where> places() {
+  if (Place::where == Where::host || has_gpu()) return {Place::where};
+  std::puts("not run: no GPU");
+  return {};
 }
 
 /// An array in one or the other memory.
@@ -65,3 +74,6 @@ void each_element(std::int64_t rows, std::int64_t cols, const Body& body) {
 }
 
 }  // namespace gpu_memory
+
+TYPE_TO_STRING_AS("host", gpu_memory::OnHost);
+TYPE_TO_STRING_AS("device", gpu_memory::OnDevice);

@@ -60,8 +60,9 @@ std::vector<QuantizeSpec> specs() {
 
 }  // namespace
 
-TEST_CASE("gpu tetrajet: double blocks of every case, along rows and along tokens") {
-  for (const Where where : places("gpu tetrajet"))
+TEST_CASE_TEMPLATE("gpu tetrajet: double blocks of every case, along rows and along tokens", Place, OnHost,
+                   OnDevice) {
+  for (const Where where : places<Place>())
     for (const QuantizeSpec& spec : specs())
       for (const bool transposed : {false, true}) {
         for (const Dtype dtype : {Dtype::bf16, Dtype::fp16, Dtype::fp32})
