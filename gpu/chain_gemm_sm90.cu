@@ -72,7 +72,6 @@ __global__ void __launch_bounds__(threads_of(kind), 1)
     }
     sm90::publish_barriers();
   }
-  __syncthreads();
   sm90::cluster_sync();
   const int group = __shfl_sync(~0u, threadIdx.x / 128, 0);  // tells the compiler that a warp agrees
   if (group == consumers) {
