@@ -21,7 +21,7 @@ __device__ inline void cluster_sync() {
   asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 
-/// Named barriers: `threads` of them, those that only arrive included, end its phase.
+/// A named barrier, 1 to 15: its phase ends when so many threads have come, those that only arrive included.
 template <int threads>
 __device__ inline void sync(int barrier) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(threads) : "memory");
@@ -81,13 +81,6 @@ __device__ inline void load_box(void* to, const CUtensorMap& map, const int (&x)
       "h"(blocks)
       : "memory");
 }
-__device__ inline void load_box(void* to, const CUtensorMap& map, const int (&x)[5], Barrier& full) {
-  asm volatile(
-      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      " [%0], [%1, {%2, %3, %4, %5, %6}], [%7];" ::"r"(shared_address(to)),
-      "l"(&map), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(x[4]), "r"(shared_address(&full))
-      : "memory");
-}
 __device__ inline void load_box(void* to, const CUtensorMap& map, const int (&x)[2], Barrier& full) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
@@ -120,7 +113,7 @@ __device__ inline void wgmma_commit() { asm volatile("wgmma.commit_group.sync.al
 
 /// Until all committed groups are done.
 __device__ inline void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
-/// After that: the compiler must not read d before.
+/// Right after: else the compiler could read d before.
 template <int n>
 __device__ inline void pin(float (&d)[n]) {
 #pragma unroll
@@ -141,10 +134,8 @@ __device__ inline void wgmma(float (&d)[64], std::uint64_t a, std::uint64_t b, b
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
       "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "
-      "%42, "
-      "%43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, "
-      "%63}, "
-      "%64, %65, accumulate, 1, 1, 0, 0;\n}"
+      "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
+      "%62, %63}, %64, %65, accumulate, 1, 1, 0, 0;\n}"
       : NVFP4_F8(NVFP4_IN_OUT, d, 0), NVFP4_F8(NVFP4_IN_OUT, d, 8), NVFP4_F8(NVFP4_IN_OUT, d, 16),
         NVFP4_F8(NVFP4_IN_OUT, d, 24), NVFP4_F8(NVFP4_IN_OUT, d, 32), NVFP4_F8(NVFP4_IN_OUT, d, 40),
         NVFP4_F8(NVFP4_IN_OUT, d, 48), NVFP4_F8(NVFP4_IN_OUT, d, 56)

@@ -92,23 +92,33 @@ Shares shares(const char* what) {
 
 }  // namespace
 
-TEST_CASE("split_sum() is exact up to its bounds") {
+namespace {
+
+/// Of a million sums at the bounds of split_sum(), how many are not exact.
+std::int64_t inexact_sums(int origin_bits) {
   std::mt19937_64 random(1);
   const auto below = [&](int bits, int significant) {  // an integer that FP32 holds
     const auto x = static_cast<std::int64_t>(random() >> (64 - significant)) << (bits - significant);
     return random() % 2 ? x : -x;
   };
-  const float origin = 1.5f * std::ldexp(1.f, gpu::origin_bits);
   std::int64_t wrong = 0;
   for (int n = 0; n < 1000000; ++n) {
     std::int64_t x[5] = {below(24 + static_cast<int>(random() % 13), 24)};
     for (int g = 1; g < 5; ++g) x[g] = below(20 + static_cast<int>(random() % 22), 20);
     const auto f = [&](int i) { return static_cast<float>(x[i]); };
-    const gpu::SplitSum sum = gpu::split_sum(f(0), f(1), f(2), f(3), f(4), origin);
+    const gpu::SplitSum sum = gpu::split_sum(f(0), f(1), f(2), f(3), f(4), std::ldexp(1.5f, origin_bits));
     wrong += static_cast<std::int64_t>(sum.coarse) + static_cast<std::int64_t>(sum.fine) !=
              x[0] + x[1] + x[2] + x[3] + x[4];
   }
-  CHECK(wrong == 0);
+  return wrong;
+}
+
+}  // namespace
+
+TEST_CASE("split_sum() is exact up to its bounds, and not from a wrong origin") {
+  CHECK(inexact_sums(gpu::origin_bits) == 0);
+  CHECK(inexact_sums(gpu::origin_bits + 5) > 0);
+  CHECK(inexact_sums(gpu::origin_bits - 5) > 0);
 }
 
 TEST_CASE("the GEMM by wgmma is the CPU's model, and hands on what it cannot do") {
