@@ -5,6 +5,8 @@
 
 #include "gpu/eden.cuh"
 #include "gpu/eden.hpp"
+#include "reference/formats.hpp"
+#include "reference/number.hpp"
 #include "tests/gpu_memory.hpp"
 #include "tests/scattered.hpp"
 
@@ -52,6 +54,27 @@ TEST_CASE_TEMPLATE("gpu eden: the corrected scales of every case and of numbers 
         CAPTURE(c.name);
         check(c.input, where);
       }
+  }
+}
+
+/// An order of additions hardly ever shows in a scale: it is held against the reference's numbers here.
+TEST_CASE("gpu eden: blocks meet in halves") {
+  using N = reference::Number;
+  using Eden2 = dialects::quartet2_eden;
+  const Matrix y = scattered::matrix(20, 256, Dtype::fp32, {120, 12});
+  const BlockScaledTensor nearest = cpu_kernels().quantize(y.view(), default_spec(Eden2::info), {});
+  std::vector<std::uint8_t> scales = nearest.scales;
+  const auto task = gpu::correct_scales_task(y.view(), {.group = 256}, nearest.global.data(), scales.data());
+  for (std::int64_t i = 0; i < y.rows; ++i) {
+    std::vector<Eden2::Products<N>> p;
+    for (std::int64_t b = 0; b < 16; ++b) {
+      const N scale(reference::decode(scales[static_cast<std::size_t>(16 * i + b)], Format::e4m3));
+      p.push_back(Eden2::products([&](int, int j) { return N(y.f32()[256 * i + 16 * b + j]); },
+                                  Eden2::block_encode(scale, N(nearest.global[0]))));
+    }
+    for (std::size_t half = 8; half > 0; half /= 2)
+      for (std::size_t b = 0; b < half; ++b) p[b] = {p[b].yy + p[b + half].yy, p[b].yq + p[b + half].yq};
+    CHECK(task.correction(i, 0).value == Eden2::correction(p[0]).value);
   }
 }
 
