@@ -1,9 +1,10 @@
 #include <array>
-#include <gpu/chain_gemm_sm90.cuh>
-#include <gpu/chain_gemm_sm90.hpp>
-#include <gpu/check.hpp>
 #include <stdexcept>
 #include <string>
+
+#include "chain_gemm_sm90.cuh"
+#include "chain_gemm_sm90.hpp"
+#include "check.hpp"
 
 namespace nvfp4::gpu {
 namespace {

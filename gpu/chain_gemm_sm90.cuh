@@ -2,10 +2,11 @@
 #include <cuda_bf16.h>
 
 #include <cstdint>
-#include <gpu/emulated_gemm.hpp>
-#include <gpu/sm90.cuh>
-#include <gpu/split_sum.cuh>
-#include <gpu/step_class.cuh>
+
+#include "emulated_gemm.hpp"
+#include "sm90.cuh"
+#include "split_sum.cuh"
+#include "step_class.cuh"
 
 /// What a block of chain_gemm_sm90() does with its tiles.
 namespace nvfp4::gpu::chain_gemm {

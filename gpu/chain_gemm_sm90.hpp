@@ -1,8 +1,8 @@
 #pragma once
 #include <cstdint>
 
-#include <gpu/emulated_gemm.hpp>
-#include <gpu/stream.hpp>
+#include "emulated_gemm.hpp"
+#include "stream.hpp"
 
 namespace nvfp4::gpu {
 

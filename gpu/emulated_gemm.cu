@@ -1,11 +1,12 @@
 #include <cuda_bf16.h>
 
 #include <algorithm>
-#include <gpu/check.hpp>
-#include <gpu/emulated_gemm.hpp>
-#include <gpu/mma_bf16.cuh>
-#include <gpu/step_class.cuh>
 #include <stdexcept>
+
+#include "check.hpp"
+#include "emulated_gemm.hpp"
+#include "mma_bf16.cuh"
+#include "step_class.cuh"
 
 namespace nvfp4::gpu {
 namespace {

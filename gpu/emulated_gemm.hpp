@@ -1,9 +1,10 @@
 #pragma once
 #include <cstdint>
 
-#include <gpu/expand.hpp>
-#include <gpu/stream.hpp>
 #include <nvfp4/quantize.hpp>
+
+#include "expand.hpp"
+#include "stream.hpp"
 
 namespace nvfp4::gpu {
 

@@ -1,7 +1,8 @@
-#include <gpu/check.hpp>
-#include <gpu/expand.cuh>
-#include <gpu/expand.hpp>
 #include <stdexcept>
+
+#include "check.hpp"
+#include "expand.cuh"
+#include "expand.hpp"
 
 namespace nvfp4::gpu {
 namespace {

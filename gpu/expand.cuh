@@ -1,8 +1,9 @@
 #pragma once
 #include <bit>
 #include <cstdint>
-#include <gpu/group_step.cuh>
-#include <gpu/step_class.cuh>
+
+#include "group_step.cuh"
+#include "step_class.cuh"
 
 namespace nvfp4::gpu {
 

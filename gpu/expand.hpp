@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include <gpu/stream.hpp>
+#include "stream.hpp"
 
 namespace nvfp4::gpu {
 

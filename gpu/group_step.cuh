@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include <gpu/host_device.hpp>
+#include "host_device.hpp"
 
 /// A step of sm100_nvfp4 on integers, as tensorcore.md sections 3 and 7 have it: four groups of 16 products and C,
 /// aligned by the exponents of the scales, cut 35 bits below the largest, added, truncated to FP32.

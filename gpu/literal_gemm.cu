@@ -1,8 +1,9 @@
 #include <algorithm>
-#include <gpu/check.hpp>
-#include <gpu/group_step.cuh>
-#include <gpu/literal_gemm.hpp>
 #include <stdexcept>
+
+#include "check.hpp"
+#include "group_step.cuh"
+#include "literal_gemm.hpp"
 
 namespace nvfp4::gpu {
 namespace {

@@ -1,6 +1,6 @@
 #pragma once
-#include <gpu/expand.hpp>
-#include <gpu/stream.hpp>
+#include "expand.hpp"
+#include "stream.hpp"
 
 namespace nvfp4::gpu {
 

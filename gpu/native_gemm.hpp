@@ -5,6 +5,7 @@
 
 #include <nvfp4/layout.hpp>
 #include <nvfp4/quantize.hpp>
+
 #include "stream.hpp"
 
 namespace nvfp4::gpu {

@@ -3,6 +3,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+
 #include "check.hpp"
 #include "native_gemm.cuh"
 

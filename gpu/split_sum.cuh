@@ -1,5 +1,5 @@
 #pragma once
-#include <gpu/host_device.hpp>
+#include "host_device.hpp"
 
 namespace nvfp4::gpu {
 

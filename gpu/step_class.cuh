@@ -1,7 +1,8 @@
 #pragma once
 #include <bit>
 #include <cstdint>
-#include <gpu/group_step.cuh>
+
+#include "group_step.cuh"
 
 /// How a step of sm100_nvfp4 may be computed from folded operands with the model's bits (see ExpandedOperand). Exponents
 /// here are those of the model.

@@ -7,8 +7,8 @@
 
 namespace nvfp4::cpu {
 
-/// An exact sum of up to 2^29 finite FP64 numbers that are zero or of magnitude 2^-300 to 2^350: products of
-/// two FP32 numbers, or of elements with E8M0 scales. Digits of 32 bits, with room for carries above them.
+/// An exact sum of up to 2^29 finite FP64 numbers that are zero or of magnitude 2^-552 to 2^510: products of two FP32
+/// numbers, or of elements of up to its range, each under an E8M0 scale. Digits of 32 bits, with room for carries above.
 class WideSum {
  public:
   void add(double x) {
@@ -58,8 +58,8 @@ class WideSum {
   }
 
  private:
-  static constexpr int lowest = -384;
-  static constexpr std::size_t count = 26;
+  static constexpr int lowest = -608;
+  static constexpr std::size_t count = 37;
 
   /// Brings all digits but the last, whose sign is the sum's, into [0, 2^32).
   static std::int64_t carry(std::array<std::int64_t, count>& d) {

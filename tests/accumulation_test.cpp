@@ -204,6 +204,32 @@ TEST_CASE("accumulation: both layers agree by every model on adversarial operand
   }
 }
 
+/// The largest and the least numbers of a format under the largest and the least E8M0 scales: products of 2^510 and
+/// 2^-520.
+TEST_CASE("accumulation: exact sums reach the ends of every format under the ends of the scales") {
+  std::mt19937 random(7);
+  const std::uint8_t scale_ends[] = {0, 1, 127, 253, 254};
+  for (const Format format : {Format::bf16, Format::tf32, Format::fp16, Format::e5m2}) {
+    const FormatInfo& f = info(format);
+    const int unused = format == Format::tf32 ? 13 : 0, width = f.exponent_bits + f.mantissa_bits;
+    const std::uint64_t infinity = ((1ull << f.exponent_bits) - 1) << f.mantissa_bits;
+    const std::uint64_t ends[] = {
+        0, 1, 1ull << f.mantissa_bits, infinity - 1, 1ull << width | 1, 1ull << width | (infinity - 1)};
+    MmaOperands x{
+        .tiles = 400, .k = 64, .a_format = format, .b_format = format, .scale = Format::e8m0, .block = 32};
+    Codes a(400 * 64), b(400 * 64), c(400);
+    std::vector<std::uint8_t> a_scales(800), b_scales(800);
+    for (Codes* codes : {&a, &b})
+      for (std::uint64_t& code : *codes) code = random() % 4 ? 0 : ends[random() % 6] << unused;
+    for (auto* scales : {&a_scales, &b_scales})
+      for (std::uint8_t& scale : *scales) scale = scale_ends[random() % 5];
+    x.a = a, x.b = b, x.c = c, x.a_scales = a_scales, x.b_scales = b_scales;
+    CAPTURE(f.name);
+    const Accumulation& exact = *find_accumulation("exact");
+    CHECK(cpu_kernels().mma(x, exact, false) == reference_kernels().mma(x, exact, false));
+  }
+}
+
 /// Of FP6 elements no bit is lost in a step of 32 from C = 0: their products are multiples of 2^-8 below 2^10.
 TEST_CASE("accumulation: a step of FP6 elements is their exact dot product") {
   std::mt19937 random(6);

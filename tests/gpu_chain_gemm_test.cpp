@@ -3,13 +3,13 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <gpu/chain_gemm_sm90.hpp>
-#include <gpu/split_sum.cuh>
 #include <random>
 #include <stdexcept>
 #include <vector>
 
-#include "tests/gpu_array.hpp"
+#include "gpu/chain_gemm_sm90.hpp"
+#include "gpu/split_sum.cuh"
+#include "tests/gpu.hpp"
 #include "tests/gpu_gemm_cases.hpp"
 #include "tests/gpu_operand.hpp"
 
@@ -21,7 +21,7 @@ using gpu_array::OnDevice;
 namespace {
 
 bool has_hopper(const char* test) {
-  if (!gpu_array::has_gpu(test)) return false;
+  if (gpu_layer::is_missing()) return false;
   cudaDeviceProp device{};
   gpu::check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
   if (device.major == 9) return true;

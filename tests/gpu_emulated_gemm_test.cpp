@@ -2,18 +2,20 @@
 
 #include <bit>
 #include <cmath>
-#include <gpu/emulated_gemm.hpp>
-#include <gpu/expand.cuh>
-#include <gpu/group_step.cuh>
-#include <gpu/literal_gemm.hpp>
-#include <gpu/step_class.cuh>
 #include <vector>
 
-#include "tests/gpu_array.hpp"
+#include "gpu/emulated_gemm.hpp"
+#include "gpu/expand.cuh"
+#include "gpu/group_step.cuh"
+#include "gpu/literal_gemm.hpp"
+#include "gpu/step_class.cuh"
+#include "tests/gpu.hpp"
 #include "tests/gpu_gemm_cases.hpp"
+#include "tests/gpu_operand.hpp"
 
 using namespace nvfp4;
 using gpu_array::Array;
+using gpu_array::OnDevice;
 
 /// The emulated GEMM against the CPU layer's sm100_nvfp4: its parts on the host, with the tensor cores' models in place of
 /// the MMA, and its kernels on a GPU.
@@ -204,30 +206,8 @@ TEST_CASE("chain and split, of tensor cores by their models") {
     }
 }
 
-namespace {
-
-/// Operands on the device, as codes and expanded.
-class OnDevice {
- public:
-  explicit OnDevice(const BlockScaledTensor& t)
-      : codes_(t.codes),
-        scales_(t.scales),
-        workspace_(static_cast<std::size_t>(gpu::expand_bytes(t.rows, t.cols))),
-        coded{codes_.data(), scales_.data(), t.rows, t.cols},
-        expanded(gpu::expand(coded, workspace_.data(), nullptr)) {}
-
- private:
-  Array<std::uint8_t> codes_, scales_, workspace_;
-
- public:
-  gpu::CodedOperand coded;
-  gpu::ExpandedOperand expanded;
-};
-
-}  // namespace
-
 TEST_CASE("the emulated and the literal kernel are the CPU's model") {
-  if (!gpu_array::has_gpu("emulated GEMM")) return;
+  if (gpu_layer::is_missing()) return;
   struct Shape {
     std::int64_t m, n, k;
   };
@@ -252,7 +232,7 @@ TEST_CASE("the emulated and the literal kernel are the CPU's model") {
 }
 
 TEST_CASE("alpha, BF16 and a list of tiles") {
-  if (!gpu_array::has_gpu("alpha, BF16 and a list of tiles")) return;
+  if (gpu_layer::is_missing()) return;
   const gemm_cases::MakeBlock blocks = gemm_cases::few_nans(gemm_cases::binades(2, 3));
   const BlockScaledTensor a = gemm_cases::tensor(300, 200, 1, blocks),
                           b = gemm_cases::tensor(333, 200, 2, blocks);

@@ -1,10 +1,24 @@
 #pragma once
-#include <gpu/expand.hpp>
+#include <vector>
+
 #include <nvfp4/tensor.hpp>
 
-#include "tests/gpu_array.hpp"
+#include "gpu/expand.hpp"
+#include "gpu/memory.hpp"
 
 namespace gpu_array {
+
+/// An array on the device, of zeros or of these values.
+template <class T>
+struct Array : nvfp4::gpu::DeviceArray<T> {
+  explicit Array(std::size_t size) : nvfp4::gpu::DeviceArray<T>(size) { this->clear(); }
+  explicit Array(const std::vector<T>& values) : nvfp4::gpu::DeviceArray<T>(std::span(values)) {}
+  std::vector<T> values() const {
+    std::vector<T> values(this->size());
+    this->copy_to(values);
+    return values;
+  }
+};
 
 /// An operand of a product on the device, as codes and expanded.
 class OnDevice {

@@ -19,17 +19,12 @@ using namespace nvfp4;
 /// The fast quantizers of gpu/ against the CPU layer, byte for byte.
 namespace {
 
+using gpu_layer::is_missing;
 using gpu_memory::Buffer;
 using gpu_memory::Where;
 
 constexpr Dtype every_dtype[] = {Dtype::fp32, Dtype::bf16, Dtype::fp16};
 constexpr Hadamard transform{.sum = HadamardSum::tensor_core, .along = Along::tokens};
-
-bool is_missing() {
-  if (gpu_memory::has_gpu()) return false;
-  std::printf("not run: no GPU\n");
-  return true;
-}
 
 /// Kinds of data: 0 normal; 1 rows and blocks over 20 binades, zero rows and columns; 2 and 3 the same times 2^-60 and
 /// 2^100 (in FP16 2^-10 and 2^8); 4 sprinkled with NaN, Inf, -0 and subnormals; 5 all zeros of both signs; 6 large

@@ -132,3 +132,16 @@ TEST_CASE("layers: neither layer links the other") {
   CHECK(names("nvfp4_cpu", "nvfp4") == names("nvfp4_cpu", "nvfp4_headers"));
   CHECK(names("nvfp4_cpu", "Boost") == 0);
 }
+
+/// nvcc 13.0 makes constants of libstdc++'s 64-bit bit functions in device code: bit_width of anything is 0 there.
+TEST_CASE("layers: device code asks no bit function of libstdc++") {
+  for (const auto& file : std::filesystem::directory_iterator(NVFP4_SOURCE_DIR "/gpu")) {
+    if (file.path().extension() != ".cuh") continue;
+    std::ifstream in(file.path());
+    const std::string text(std::istreambuf_iterator<char>(in), {});
+    CAPTURE(file.path().filename().string());
+    for (const char* name : {"std::bit_width(", "std::countl_zero(", "std::countr_zero(", "std::popcount(",
+                             "std::has_single_bit("})
+      CHECK(text.find(name) == std::string::npos);
+  }
+}
