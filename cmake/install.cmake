@@ -1,5 +1,5 @@
 # `cmake --install` and the package behind find_package(nvfp4): nvfp4::nvfp4, and nvfp4::reference,
-# nvfp4::io and nvfp4::checkpoint where they were built.
+# nvfp4::io, nvfp4::checkpoint and nvfp4::gpu where they were built.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -13,6 +13,13 @@ endforeach()
 
 install(TARGETS ${installed} EXPORT nvfp4 ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
                                           LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+# The GPU layer in an export of its own: who lacks the CUDA runtime still finds all else.
+if(TARGET nvfp4_gpu)
+  set_target_properties(nvfp4_gpu PROPERTIES EXPORT_NAME gpu)
+  install(TARGETS nvfp4_gpu EXPORT nvfp4Gpu ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT nvfp4Gpu NAMESPACE nvfp4:: FILE nvfp4GpuTargets.cmake
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nvfp4)
+endif()
 install(DIRECTORY include/nvfp4 DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 install(FILES include/nvfp4.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT nvfp4 NAMESPACE nvfp4:: FILE nvfp4Targets.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nvfp4)

@@ -41,10 +41,9 @@ struct Block {
 template <class Source>
 NVFP4_HOST_DEVICE Number amax_of(const Block<Source>& block, bool nan_poisons) {
   Number largest(0);
-  NVFP4_NO_UNROLL
-  for (int r = 0; r < block.rows; ++r) NVFP4_NO_UNROLL
-  for (int j = 0; j < block.cols; ++j) {
-    const Number magnitude = abs(block(r, j));
+  NVFP4_NO_UNROLL  // here and below: 54 dialects of these are enough code
+  for (int n = 0; n < block.rows * block.cols; ++n) {
+    const Number magnitude = abs(block(n / block.cols, n % block.cols));
     if (nan_poisons && is_nan(magnitude)) return default_nan();
     if (largest < magnitude) largest = magnitude;
   }
@@ -88,8 +87,8 @@ NVFP4_HOST_DEVICE void put_row(const QuantizeTaskOf<Source>& t, std::int64_t row
                                std::int64_t at, Number encode, const Tensor& tensor) {
   constexpr int per_byte = D::info.element == Format::e2m1 ? 2 : 1;
   std::uint8_t* codes = t.out.codes + row * t.row_bytes + at * (D::info.block_cols / per_byte);
-  NVFP4_NO_UNROLL  // here and above: 54 dialects of these are enough code
-      for (int j = 0; j < D::info.block_cols; j += per_byte) {
+  NVFP4_NO_UNROLL
+  for (int j = 0; j < D::info.block_cols; j += per_byte) {
     std::uint32_t byte = element<D>(t, row, col + j, encode, tensor);
     if constexpr (per_byte == 2) byte |= element<D>(t, row, col + j + 1, encode, tensor) << 4;
     codes[j / per_byte] = static_cast<std::uint8_t>(byte);

@@ -206,6 +206,13 @@ TEST_CASE("chain and split, of tensor cores by their models") {
     }
 }
 
+TEST_CASE("codes beyond the last column of K count for nothing") {
+  CHECK(gpu::codes_mask(704, 43) == ~std::uint64_t{0});
+  CHECK(gpu::codes_mask(703, 43) == 0x0FFFFFFFFFFFFFFF);
+  CHECK(gpu::codes_mask(689, 43) == 0xF);
+  CHECK(gpu::codes_mask(700, 42) == ~std::uint64_t{0});
+}
+
 TEST_CASE("the emulated and the literal kernel are the CPU's model") {
   if (gpu_layer::is_missing()) return;
   struct Shape {

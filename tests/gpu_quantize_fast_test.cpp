@@ -342,3 +342,15 @@ TEST_CASE("quantize_rows and quantize_both refuse what they have not") {
                   std::invalid_argument);
   CHECK_THROWS_AS(gpu::transformed_amax(x, te_sign_mask, nullptr, nullptr, nullptr), std::invalid_argument);
 }
+
+TEST_CASE("quantize_rows: which specs it has") {
+  const auto has = [](const Dialect& dialect, BlockShape block, TensorScale scale) {
+    return gpu::has_quantize_rows({.dialect = &dialect, .block = block, .tensor_scale = scale});
+  };
+  CHECK(has(dialects::te::info, {1, 16}, TensorScale::tensor));
+  CHECK(has(dialects::te::info, {16, 16}, TensorScale::tensor));
+  CHECK(has(dialects::flashinfer_per_token::info, {1, 16}, TensorScale::row));
+  CHECK(!has(dialects::te::info, {1, 16}, TensorScale::row));
+  CHECK(!has(dialects::te_4over6::info, {16, 16}, TensorScale::tensor));
+  CHECK(!has(dialects::torchao::info, {1, 16}, TensorScale::tensor));
+}
