@@ -18,12 +18,12 @@ NVFP4_HOST_DEVICE constexpr std::int64_t atom_at(std::int64_t panel, std::int64_
 }
 
 /// The first row and column of an output tile.
-struct Tile {
+struct TileCorner {
   std::int64_t row, col;
 };
 
 /// Blocks that run side by side share rows of A and B in L2: down 8 tiles, then to the right.
-NVFP4_HOST_DEVICE constexpr Tile tile_of(std::int64_t block, const NativeGemm& p, int rows, int cols) {
+NVFP4_HOST_DEVICE constexpr TileCorner tile_of(std::int64_t block, const NativeGemm& p, int rows, int cols) {
   constexpr std::int64_t band = 8;
   const std::int64_t down = ceil_div(p.m, rows), right = ceil_div(p.n, cols),
                      first = block / (band * right) * band;

@@ -8,9 +8,9 @@ namespace nvfp4::gpu {
 namespace {
 
 template <class T>
-struct Machine : TensorMemory, Output<T> {
+struct Machine : TensorMemory, NativeOutput<T> {
   __device__ Machine(const NativeGemm& p, const CUtensorMap& a, const CUtensorMap& b)
-      : TensorMemory(a, b), Output<T>(p) {}
+      : TensorMemory(a, b), NativeOutput<T>(p) {}
 };
 
 template <class T, int n>

@@ -67,7 +67,7 @@ NVFP4_HOST_DEVICE constexpr std::uint32_t stage_bytes(int k_steps, int panels) {
 }
 
 template <int n, class Machine>
-NVFP4_HOST_DEVICE void load(Machine& gpu, const NativeGemm& p, Tile at) {
+NVFP4_HOST_DEVICE void load(Machine& gpu, const NativeGemm& p, TileCorner at) {
   using plan = Plan<n>;
   const int panels = panels_of<n>(p.n, at.col);
   for (std::int64_t t = 0; t < ceil_div(p.k, tile_k); ++t) {
@@ -113,7 +113,7 @@ NVFP4_HOST_DEVICE void multiply(Machine& gpu, const NativeGemm& p, std::uint32_t
 /// A warp reaches the 32 lanes of tensor memory that its number mod 4 names; lane l of row l. Loads are the whole
 /// warp's, so they stand outside every test of a row.
 template <int n, class Machine>
-NVFP4_HOST_DEVICE void store_tile(Machine& gpu, const NativeGemm& p, Tile at, std::uint32_t memory) {
+NVFP4_HOST_DEVICE void store_tile(Machine& gpu, const NativeGemm& p, TileCorner at, std::uint32_t memory) {
   const int first_row = gpu.thread() / 32 * 32;
   gpu.wait(Plan<n>::done, 0);
   gpu.after_sync();
@@ -128,7 +128,7 @@ NVFP4_HOST_DEVICE void store_tile(Machine& gpu, const NativeGemm& p, Tile at, st
 template <int n, class Machine>
 NVFP4_HOST_DEVICE void multiply_block(Machine& gpu, const NativeGemm& p, std::int64_t block) {
   using plan = Plan<n>;
-  const Tile at = tile_of(block, p, tile_m, n);
+  const TileCorner at = tile_of(block, p, tile_m, n);
   const int thread = gpu.thread(), warp = thread / 32;
   if (warp == issuer / 32) gpu.allocate(plan::address, plan::columns);
   if (thread == 0) {

@@ -7,8 +7,8 @@ namespace nvfp4::gpu {
 namespace {
 
 template <class T>
-struct Machine : WarpMemory, Output<T> {
-  __device__ Machine(const NativeGemm& p) : Output<T>(p) {}
+struct Machine : WarpMemory, NativeOutput<T> {
+  __device__ Machine(const NativeGemm& p) : NativeOutput<T>(p) {}
 
   __device__ void mma(float* acc, const std::uint32_t* a, const std::uint32_t* b, std::uint32_t a_scales,
                       std::uint32_t b_scales) {

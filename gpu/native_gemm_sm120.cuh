@@ -82,7 +82,7 @@ NVFP4_HOST_DEVICE void load_linear_scales(Machine& gpu, std::uint32_t to, const 
 }
 
 template <ScaleLayout layout, class Machine>
-NVFP4_HOST_DEVICE void load_stage(Machine& gpu, const NativeGemm& p, Tile at, std::int64_t k_tile) {
+NVFP4_HOST_DEVICE void load_stage(Machine& gpu, const NativeGemm& p, TileCorner at, std::int64_t k_tile) {
   const auto stage = static_cast<std::uint32_t>(k_tile % stages) * stage_bytes;
   load_codes(gpu, stage, p.a, at.row, p.m, p.k, k_tile);
   load_codes(gpu, stage + b_at, p.b, at.col, p.n, p.k, k_tile);
@@ -117,7 +117,8 @@ NVFP4_HOST_DEVICE void multiply_stage(Machine& gpu, std::int64_t k_tile, std::in
 }
 
 template <class Machine>
-NVFP4_HOST_DEVICE void store_tile(Machine& gpu, const NativeGemm& p, Tile at, const float (&acc)[4][4][4]) {
+NVFP4_HOST_DEVICE void store_tile(Machine& gpu, const NativeGemm& p, TileCorner at,
+                                  const float (&acc)[4][4][4]) {
   const int warp = gpu.thread() / 32, lane = gpu.thread() % 32;
   NVFP4_UNROLL
   for (int i = 0; i < 4; ++i)
@@ -130,7 +131,7 @@ NVFP4_HOST_DEVICE void store_tile(Machine& gpu, const NativeGemm& p, Tile at, co
 /// One barrier a tile is enough: the slot that is filled during tile t was last read during t - 1.
 template <ScaleLayout layout, class Machine>
 NVFP4_HOST_DEVICE void multiply_block(Machine& gpu, const NativeGemm& p, std::int64_t block) {
-  const Tile at = tile_of(block, p, tile, tile);
+  const TileCorner at = tile_of(block, p, tile, tile);
   const std::int64_t k_tiles = ceil_div(p.k, tile_k);
   float acc[4][4][4] = {};
   for (int t = 0; t < stages - 1; ++t) {

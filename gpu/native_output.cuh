@@ -11,11 +11,11 @@ namespace nvfp4::gpu {
 
 /// D, of float, __nv_bfloat16 or __half.
 template <class T>
-struct Output {
+struct NativeOutput {
   T* d;
   float alpha;
 
-  __device__ Output(const NativeGemm& p) : d(static_cast<T*>(p.d)), alpha(p.alpha ? *p.alpha : 1) {}
+  __device__ NativeOutput(const NativeGemm& p) : d(static_cast<T*>(p.d)), alpha(p.alpha ? *p.alpha : 1) {}
 
   template <int width>
   __device__ void store(std::int64_t at, const float* acc) const {
