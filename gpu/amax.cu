@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "check.hpp"
+#include "device.hpp"
 #include "sixteen.cuh"
 #include "transform.cuh"
 
@@ -217,6 +218,7 @@ void row_amaxes(MatrixView x, float* amaxes, Stream stream) {
 void transformed_amax(MatrixView x, std::uint32_t sign_mask, float* amax, float* transformed, Stream stream) {
   if (x.dtype != Dtype::bf16 || x.rows % 16)
     throw std::invalid_argument("the transform along tokens takes BF16 and rows in multiples of 16");
+  require_tensor_core_sum();
   clear(amax, stream);
   clear(transformed, stream);
   const bool aligned = x.cols % 8 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0;

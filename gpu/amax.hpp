@@ -15,8 +15,7 @@ void row_amaxes(MatrixView x, float* amaxes, Stream);
 
 /// amax = tensor_amax; transformed = that of hadamard() of 16 along tokens with these signs, sum tensor_core, rounded:
 /// what te_rht_fused takes for rows and columns. BF16, rows a multiple of 16. The sum is this GPU's own
-/// mma.m16n8k16, which on sm_90 is HadamardSum::tensor_core; sm_80 and sm_120 are not known to be. Throws
-/// std::invalid_argument for another type or shape.
+/// mma.m16n8k16. Throws std::invalid_argument for another type or shape, and where require_tensor_core_sum() does.
 void transformed_amax(MatrixView x, std::uint32_t sign_mask, float* amax, float* transformed, Stream);
 
 }  // namespace nvfp4::gpu

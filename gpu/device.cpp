@@ -28,6 +28,13 @@ void require_device() {
                              std::to_string(found % 10) + ": expected 8.0 or more");
 }
 
+void require_tensor_core_sum() {
+  if (const int found = capability(); found < 90)
+    throw std::invalid_argument(
+        "a transform on tensor cores needs compute capability 9.0 or more: those of " +
+        std::to_string(found / 10) + "." + std::to_string(found % 10) + " sum otherwise");
+}
+
 }  // namespace nvfp4::gpu
 
 namespace nvfp4 {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "check.hpp"
+#include "device.hpp"
 #include "output.cuh"
 #include "quantize_rows.hpp"
 #include "tile.cuh"
@@ -258,6 +259,7 @@ Launch launch_for(MatrixView x, const QuantizeSpec& rows, const QuantizeSpec& co
 void quantize_both(MatrixView x, const Direction& rows, const Direction& columns, ScaleLayout layout,
                    std::optional<std::uint32_t> sign_mask, Stream stream) {
   const Launch launch = launch_for(x, rows.spec, columns.spec, sign_mask.has_value());
+  if (sign_mask) require_tensor_core_sum();
   const Both t{
       .x = x.data,
       .rows = x.rows,

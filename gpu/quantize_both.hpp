@@ -19,8 +19,8 @@ struct Direction {
 /// rows = Kernels::quantize of x, columns = Kernels::quantize_transposed; or with a sign mask quantize_transformed, of
 /// 16 along tokens with these signs, rounded, sum tensor_core (see transformed_amax()). Both bit for bit. Dialects te,
 /// te_rht_fused and te_4over6 (1x16, no transform), the same in both directions; with a transform BF16 and rows in
-/// multiples of 16. Scales as in quantize_rows(). Throws std::invalid_argument where validate() does, and
-/// for all else.
+/// multiples of 16. Scales as in quantize_rows(). Throws std::invalid_argument where validate() and, with a transform,
+/// require_tensor_core_sum() do, and for all else.
 void quantize_both(MatrixView x, const Direction& rows, const Direction& columns, ScaleLayout,
                    std::optional<std::uint32_t> sign_mask, Stream);
 

@@ -41,6 +41,22 @@ std::vector<std::string> offences(const std::string& command) {
   return found;
 }
 
+/// The same of nvcc, whose host flags come in one word with commas.
+std::vector<std::string> device_offences(std::string command) {
+  std::ranges::replace(command, ',', ' ');
+  for (std::size_t at; (at = command.find("-Xcompiler=")) != std::string::npos;) command.replace(at, 11, " ");
+  std::vector<std::string> found = offences(command);
+  std::istringstream words(command);
+  bool fuses = true;
+  for (std::string word; words >> word;) {
+    for (const std::string_view flag : {"use_fast_math", "ftz=true", "prec-div=false", "prec-sqrt=false"})
+      if (word.ends_with(flag)) found.push_back(word);
+    if (word.find("fmad=") != std::string::npos) fuses = !word.ends_with("fmad=false");
+  }
+  if (fuses) found.push_back("--fmad=false missing");
+  return found;
+}
+
 struct Command {
   std::string file, text;
 };
@@ -62,7 +78,8 @@ TEST_CASE("fences: every translation unit is compiled with each operation one ro
   const auto all = commands();
   for (const Command& c : all) {
     CAPTURE(c.file);
-    CHECK(offences(c.text) == std::vector<std::string>{});
+    CHECK((c.file.ends_with(".cu") ? device_offences(c.text) : offences(c.text)) ==
+          std::vector<std::string>{});
   }
   for (const std::string layer : {"src", "src/isa", "src/io", "src/cli", "reference", "tests"}) {
     CAPTURE(layer);
@@ -78,6 +95,17 @@ TEST_CASE("fences: a wrong flag and a lost one are noticed") {
   CHECK(offences("c++ -O3 -c x.cpp") == std::vector<std::string>{"-ffp-contract missing"});
   CHECK(offences(good + " -ffp-contract=fast") == std::vector<std::string>{"-ffp-contract=fast"});
   CHECK(offences(good + " -ffp-contract=on").size() == 1);
+}
+
+TEST_CASE("fences: a wrong flag of nvcc and a lost one are noticed") {
+  const std::string good = "nvcc -O3 --fmad=false -Xcompiler=-Wall,-ffp-contract=off -c x.cu";
+  CHECK(device_offences(good).empty());
+  for (const char* flag :
+       {"--use_fast_math", "-use_fast_math", "--ftz=true", "-prec-div=false", "--prec-sqrt=false",
+        "-fmad=true", "-Xcompiler=-Wall,-ffast-math", "-Xcompiler=-ffp-contract=fast"})
+    CHECK(device_offences(good + " " + flag).size() == 1);
+  CHECK(device_offences("nvcc -Xcompiler=-ffp-contract=off -c x.cu").size() == 1);
+  CHECK(device_offences("nvcc --fmad=false -c x.cu").size() == 1);
 }
 
 TEST_CASE("fences: no library of this process flushes subnormals") {
