@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -43,17 +44,21 @@ std::vector<std::string> offences(const std::string& command) {
 
 /// The same of nvcc, whose host flags come in one word with commas.
 std::vector<std::string> device_offences(std::string command) {
+  constexpr std::string_view host = "-Xcompiler=";
   std::ranges::replace(command, ',', ' ');
-  for (std::size_t at; (at = command.find("-Xcompiler=")) != std::string::npos;) command.replace(at, 11, " ");
-  std::vector<std::string> found = offences(command);
+  std::vector<std::string> found;
   std::istringstream words(command);
+  std::string without_prefix;
   bool fuses = true;
   for (std::string word; words >> word;) {
     for (const std::string_view flag : {"use_fast_math", "ftz=true", "prec-div=false", "prec-sqrt=false"})
       if (word.ends_with(flag)) found.push_back(word);
     if (word.find("fmad=") != std::string::npos) fuses = !word.ends_with("fmad=false");
+    without_prefix += ' ';
+    without_prefix += word.starts_with(host) ? word.substr(host.size()) : word;
   }
   if (fuses) found.push_back("--fmad=false missing");
+  std::ranges::copy(offences(without_prefix), std::back_inserter(found));
   return found;
 }
 
