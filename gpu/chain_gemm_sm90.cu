@@ -1,10 +1,9 @@
-#include <array>
 #include <stdexcept>
-#include <string>
 
 #include "chain_gemm_sm90.cuh"
 #include "chain_gemm_sm90.hpp"
 #include "check.hpp"
+#include "tensor_map.hpp"
 
 namespace nvfp4::gpu {
 namespace {
@@ -90,46 +89,20 @@ __global__ void __launch_bounds__(threads_of(kind), 1)
 #endif
 }
 
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-Encode encode_tiled() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  check(
-      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
-      "cudaGetDriverEntryPointByVersion");
-  if (found != cudaDriverEntryPointSuccess)
-    throw std::runtime_error("CUDA: the driver has no cuTensorMapEncodeTiled");
-  return reinterpret_cast<Encode>(function);
-}
-
-// Strides are in bytes, of all dimensions but the first.
-template <std::size_t rank>
-CUtensorMap tensor_map(const ExpandedOperand& x, std::array<cuuint64_t, rank> size,
-                       std::array<cuuint64_t, rank - 1> stride, std::array<cuuint32_t, rank> box) {
-  static const Encode encode = encode_tiled();
-  std::array<cuuint32_t, rank> ones;
-  ones.fill(1);
-  CUtensorMap map;
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rank,
-                                 const_cast<std::uint16_t*>(x.values), size.data(), stride.data(), box.data(),
-                                 ones.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS)
-    throw std::runtime_error("CUDA: cuTensorMapEncodeTiled: error " + std::to_string(result));
-  return map;
-}
-
 CUtensorMap map_a(const ExpandedOperand& x) {
   const cuuint64_t k = steps_of(x.k) * step_k, rows = tiles_of(x.rows) * tile_rows;
-  return tensor_map<2>(x, {k, rows}, {2 * k}, {step_k, tile_rows});
+  const cuuint64_t sizes[] = {k, rows}, strides[] = {2 * k};
+  const cuuint32_t box[] = {step_k, tile_rows};
+  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, x.values, sizes, strides, box);
 }
 
 // Dimensions k, c, q, j mod (v / 2) and j / (v / 2) of store_width.
 CUtensorMap map_b(const ExpandedOperand& x, cuuint32_t v) {
   const cuuint64_t k = steps_of(x.k) * step_k, rows = tiles_of(x.rows) * tile_rows;
-  return tensor_map<5>(x, {k, 2, 4, v / 2, rows / (4 * v)}, {2 * k, 2 * k * v, 4 * k, 8 * k * v},
-                       {step_k, 2, 4, v / 2, static_cast<cuuint32_t>(tile_rows / (4 * v))});
+  const cuuint64_t sizes[] = {k, 2, 4, v / 2, rows / (4 * v)},
+                   strides[] = {2 * k, 2 * k * v, 4 * k, 8 * k * v};
+  const cuuint32_t box[] = {step_k, 2, 4, v / 2, static_cast<cuuint32_t>(tile_rows / (4 * v))};
+  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, x.values, sizes, strides, box);
 }
 
 template <class Output, Tiles kind>

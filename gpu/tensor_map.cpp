@@ -20,19 +20,25 @@ PFN_cuTensorMapEncodeTiled_v12000 encoder() {
 
 }  // namespace
 
-CUtensorMap codes_map(const std::uint8_t* codes, std::int64_t rows, std::int64_t row_bytes, int box_rows) {
+CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::span<const cuuint64_t> sizes,
+                       std::span<const cuuint64_t> strides, std::span<const cuuint32_t> box) {
   static const auto encode = encoder();
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(row_bytes), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
-  const cuuint32_t box[] = {128, static_cast<cuuint32_t>(box_rows)}, every[] = {1, 1};
+  constexpr cuuint32_t every[] = {1, 1, 1, 1, 1};
   CUtensorMap map;
   const CUresult status =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<std::uint8_t*>(codes), sizes, strides, box,
-             every, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      encode(&map, type, static_cast<cuuint32_t>(sizes.size()), const_cast<void*>(data), sizes.data(),
+             strides.data(), box.data(), every, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
     throw std::runtime_error("CUDA: cuTensorMapEncodeTiled: error " + std::to_string(status));
   return map;
+}
+
+CUtensorMap codes_map(const std::uint8_t* codes, std::int64_t rows, std::int64_t row_bytes, int box_rows) {
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(row_bytes), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_bytes)};
+  const cuuint32_t box[] = {128, static_cast<cuuint32_t>(box_rows)};
+  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT8, codes, sizes, strides, box);
 }
 
 }  // namespace nvfp4::gpu
