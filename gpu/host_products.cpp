@@ -36,7 +36,8 @@ Matrix literal_product(const MatrixProduct& x, const Accumulation& acc, Matrix o
 bool is_sm100_nvfp4(const Accumulation& x) {
   const auto rules = [](const Accumulation& acc) {
     return std::tuple(acc.sum, acc.k, acc.step, acc.group, acc.fraction_bits, acc.zero_exponent, acc.align,
-                      acc.align_rounding, acc.zero_rule, acc.k_order, acc.out, acc.c_in_sum, acc.scale);
+                      acc.align_rounding, acc.zero_rule, acc.k_order, acc.out, acc.c_in_sum, acc.minus_zero,
+                      acc.scale);
   };
   return rules(x) == rules(*find_accumulation("sm100_nvfp4"));
 }
@@ -68,26 +69,20 @@ struct DenseOperand {
   }
 };
 
-/// Codes of an instruction's operand: 64 bits of FP64, else 32.
 struct InstructionOperand {
-  DeviceArray<std::uint64_t> wide;
-  DeviceArray<std::uint32_t> narrow;
+  DeviceArray<std::uint64_t> codes;
   DeviceArray<std::uint8_t> scales;
   CodeMatrix matrix;
-  InstructionOperand(std::span<const std::uint64_t> codes, std::span<const std::uint8_t> block_scales,
-                     Format format, std::int64_t k, bool fp64)
-      : wide(codes.first(fp64 ? codes.size() : 0)),
-        narrow(narrowed(codes.first(fp64 ? 0 : codes.size()))),
+  /// Without a format the codes are FP64's.
+  InstructionOperand(std::span<const std::uint64_t> from, std::span<const std::uint8_t> block_scales,
+                     std::optional<Format> format, std::int64_t k)
+      : codes(from),
         scales(block_scales),
-        matrix{.codes = fp64 ? static_cast<const void*>(wide.data()) : narrow.data(),
-               .code_bits = fp64 ? 64 : 32,
-               .row_bytes = (fp64 ? 8 : 4) * k,
-               .format = fp64 ? std::nullopt : std::optional(format),
+        matrix{.codes = codes.data(),
+               .code_bits = 64,
+               .row_bytes = 8 * k,
+               .format = format,
                .scales = scales.data()} {}
-  static DeviceArray<std::uint32_t> narrowed(std::span<const std::uint64_t> codes) {
-    const std::vector<std::uint32_t> narrow(codes.begin(), codes.end());
-    return DeviceArray(std::span(narrow));
-  }
 };
 
 }  // namespace
@@ -140,8 +135,9 @@ Matrix multiply_dense(MatrixView a, MatrixView b, const Accumulation& acc) {
 std::vector<std::uint64_t> mma(const MmaOperands& x, const Accumulation& acc, bool every_step) {
   validate(acc, x);
   const bool fp64 = acc.sum == Summation::fp64_fma;
-  const InstructionOperand a(x.a, x.a_scales, x.a_format, x.k, fp64),
-      b(x.b, x.b_scales, x.b_format, x.k, fp64);
+  const auto format = [&](Format f) { return fp64 ? std::nullopt : std::optional(f); };
+  const InstructionOperand a(x.a, x.a_scales, format(x.a_format), x.k),
+      b(x.b, x.b_scales, format(x.b_format), x.k);
   const DeviceArray<std::uint64_t> c(x.c);
   const MatrixProduct product{.a = a.matrix,
                               .b = b.matrix,

@@ -62,7 +62,7 @@ const Kernel& kernel_of(const Dialect& dialect) {
 
 unsigned grid(std::int64_t count) { return static_cast<unsigned>((count + threads - 1) / threads); }
 
-/// Without amaxes and output.
+/// `count` amaxes, of what shares a second-level scale by the task.
 void reduce(const QuantizeTask& t, std::int64_t count, bool nan_poisons, float* amaxes, Stream stream) {
   const std::int64_t spans = (t.x.cols + 15) / 16;
   check(cudaMemsetAsync(amaxes, 0, static_cast<std::size_t>(count) * sizeof(float), stream), "amax");
