@@ -67,6 +67,17 @@ void check_agrees(const Accumulation& acc, int rounds, unsigned seed, Where wher
     }
 }
 
+Matrix multiplied(const gpu::MatrixProduct& product, const Accumulation& acc, Where where) {
+  Matrix d(product.rows, product.cols);
+  Buffer<float> out(where, static_cast<std::size_t>(d.rows * d.cols));
+  if (where == Where::host)
+    each(d.rows * d.cols, gpu::ProductOutput{gpu::chain_of(product, acc), out.data()});
+  else
+    gpu::multiply(product, acc, out.data(), nullptr);
+  std::ranges::copy(out.values(), d.f32());
+  return d;
+}
+
 Matrix gpu_multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, const Accumulation& acc,
                     Where where) {
   Buffer<std::uint8_t> a_codes(where, a.codes), b_codes(where, b.codes), a_scales(where, a.scales),
@@ -79,14 +90,7 @@ Matrix gpu_multiply(const BlockScaledTensor& a, const BlockScaledTensor& b, cons
                                    a.cols,
                                    a.spec.dialect->scale,
                                    a.spec.block.cols};
-  Buffer<float> out(where, static_cast<std::size_t>(a.rows * b.rows));
-  if (where == Where::host)
-    each(a.rows * b.rows, gpu::ProductOutput{gpu::chain_of(product, acc), out.data()});
-  else
-    gpu::multiply(product, acc, out.data(), nullptr);
-  Matrix d(a.rows, b.rows);
-  std::ranges::copy(out.values(), d.f32());
-  return d;
+  return multiplied(product, acc, where);
 }
 
 /// What dense_codes() makes of a matrix.
@@ -113,14 +117,7 @@ Matrix gpu_multiply_dense(MatrixView a, MatrixView b, const Accumulation& acc, W
   Dense x(a, format, where), y(b, format, where);
   CHECK(x.strangers.values()[0] + y.strangers.values()[0] == 0);
   const gpu::MatrixProduct product{x.matrix, y.matrix, 1, a.rows, b.rows, a.cols};
-  Buffer<float> out(where, static_cast<std::size_t>(a.rows * b.rows));
-  if (where == Where::host)
-    each(a.rows * b.rows, gpu::ProductOutput{gpu::chain_of(product, acc), out.data()});
-  else
-    gpu::multiply(product, acc, out.data(), nullptr);
-  Matrix d(a.rows, b.rows);
-  std::ranges::copy(out.values(), d.f32());
-  return d;
+  return multiplied(product, acc, where);
 }
 
 bool same(const Matrix& a, const Matrix& b) {
