@@ -328,7 +328,7 @@ def quantize(x: Array, dialect: str = "te", *, producer: str | None = None, bloc
     drawn = rows.spec.stochastic is not None and random_words is None
     common = {"options": _manifest_options(producer, profile, transpose), "place": m.place,
               "seed": seed if drawn else profile.seed,
-              "input_sha256": hashlib.sha256(npy_bytes(m.array)).hexdigest() if hash_input else ""}
+              "input_sha256": hashlib.sha256(npy_bytes(m.array.reshape(m.shape))).hexdigest() if hash_input else ""}
     q = QuantizedTensor(rows, layout=layout, **common)
     if transposed is not None:
         q._columns = QuantizedTensor(transposed, **copy.deepcopy(common))

@@ -128,9 +128,11 @@ def test_other_orders_are_copied_once_and_give_the_same():
     assert nvfp4.quantize(x) == q
 
 
-def test_leading_dimensions_are_flattened():
+def test_leading_dimensions_are_flattened(program, tmp_path):
     x = wide(32, 64)
     assert nvfp4.quantize(x.reshape(4, 8, 64)) == nvfp4.quantize(x)
+    path = written(program, tmp_path, x.reshape(4, 8, 64))
+    assert_same_file(nvfp4.quantize(x.reshape(4, 8, 64), hash_input=True), path, tmp_path)
 
 
 def test_bfloat16_of_ml_dtypes():
