@@ -10,3 +10,9 @@ class FileError(OSError, ValueError):
 
     def __reduce__(self):
         return FileError, (self.file, self.place, self.expected, self.found)
+
+
+def one_line(error):
+    """What an exception of somebody else's says, in its first line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0]

@@ -5,7 +5,7 @@ import json
 import math
 
 from . import _nvfp4
-from .errors import FileError
+from .errors import FileError, one_line
 
 #: Options that the spec holds; the rest are the caller's.
 _SPEC_OPTIONS = {"tensor_scale", "tensor_amax", "dtype", "experts", "e4m3_max", "select", "error_fast", "rounding",
@@ -112,12 +112,15 @@ def parse_manifest(text, file):
     try:
         manifest = json.loads(text)
     except ValueError as error:
-        raise FileError(file, "array 'manifest'", "JSON text", str(error)) from None
+        raise FileError(file, "array 'manifest'", "JSON text", one_line(error)) from None
     if not isinstance(manifest, dict):
         raise FileError(file, "array 'manifest'", "a JSON object", type(manifest).__name__)
     record = dialect_records().get(manifest.get("dialect"))
     if record is None:
         raise FileError(file, "manifest field 'dialect'", "a dialect of this version", repr(manifest.get("dialect")))
+    experts = isinstance(manifest.get("options"), dict) and manifest["options"].get("experts")
+    if experts:
+        raise FileError(file, "array 'manifest'", "one matrix", f"a stack of {experts} experts")
     _require(manifest, file, "dialect_version", record["version"])
     _require(manifest, file, "global_is", record["global_is"])
     _require(manifest, file, "scale_format", record["scale_format"])

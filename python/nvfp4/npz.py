@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from .errors import FileError
+from .errors import FileError, one_line
 
 _DATE = 1 << 5 | 1
 _UNIX_0666 = 0o100666 << 16
@@ -94,9 +94,8 @@ class Arrays:
         self.file = os.fspath(path)
         try:
             self._npz = np.load(self.file, allow_pickle=False)
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            found = getattr(error, "strerror", None) or str(error)
-            raise FileError(self.file, "file", "a readable .npz", found) from None
+        except Exception as error:
+            raise FileError(self.file, "file", "a readable .npz", one_line(error)) from None
         if not isinstance(self._npz, np.lib.npyio.NpzFile):
             raise FileError(self.file, "file", "an .npz", "another kind")
 
@@ -118,5 +117,5 @@ class Arrays:
             raise FileError(self.file, f"array '{name}'", "it in the file", "none")
         try:
             return self._npz[name]
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise FileError(self.file, f"array '{name}'", "an array without Python objects", str(error)) from None
+        except Exception as error:  # whatever zipfile and NumPy make of a hostile file
+            raise FileError(self.file, f"array '{name}'", "an array without Python objects", one_line(error)) from None

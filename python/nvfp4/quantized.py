@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _nvfp4
 from .arrays import Place, byte_array, device_for, dtype_name, float_array, matrix, thread_count
-from .errors import FileError
+from .errors import FileError, one_line
 from .kinds import Array, Dtype, Path
 from .manifest import caller_options, codes_per_byte, dialect_records, json_text, manifest_of, parse_manifest, spec_of
 from .npz import Arrays, npy_bytes, write_npz
@@ -237,11 +237,11 @@ def load(path: Path) -> QuantizedTensor:
             q = _tensors_of(manifest, file.read, file.__contains__)
         except FileError:
             raise
-        except (KeyError, TypeError) as error:
-            found = f"none or another type: {error}"
+        except (KeyError, TypeError, AttributeError) as error:
+            found = f"none or another type: {one_line(error)}"
             raise FileError(file.file, "manifest", "every field of a manifest", found) from None
         except ValueError as error:
-            raise FileError(file.file, "arrays and manifest", "what goes together", str(error)) from None
+            raise FileError(file.file, "arrays and manifest", "what goes together", one_line(error)) from None
         _require_swizzled(file, q)
         return q
 
