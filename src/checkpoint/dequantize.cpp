@@ -1,0 +1,71 @@
+#include <cstring>
+
+#include <nvfp4/version.hpp>
+
+#include "summary.hpp"
+#include "walk.hpp"
+#include "write.hpp"
+
+namespace nvfp4 {
+namespace {
+
+io::ElementType element_of(Dtype t) {
+  return t == Dtype::fp32   ? io::ElementType::f32
+         : t == Dtype::fp16 ? io::ElementType::f16
+                            : io::ElementType::bf16;
+}
+
+/// GGUF keeps a second-level scale beside a type that has none of its own, and multiplies by it last.
+void scale_last(Matrix& values, const StoredWeight& w, std::int64_t expert) {
+  const std::vector<float>& all = w.second->values;
+  const float scale = all[all.size() == 1 ? 0 : static_cast<std::size_t>(expert)];
+  for (std::int64_t i = 0; i < values.rows * values.cols; ++i) values.f32()[i] *= scale;
+}
+
+io::Bytes values_of(const StoredWeight& w, const Dialect& dialect, Dtype dtype, const Kernels& kernels) {
+  std::vector<std::byte> all;
+  for (std::int64_t expert = 0; expert < w.weight.experts(); ++expert) {
+    Matrix values = kernels.dequantize(block_scaled(w, dialect, expert));
+    if (w.second && dialect.global_is == GlobalIs::none) scale_last(values, w, expert);
+    if (dtype != Dtype::fp32) values = converted(values.view(), dtype, kernels);
+    if (w.weight.experts() == 1) return owned(std::move(values.bytes));
+    all.insert(all.end(), values.bytes.begin(), values.bytes.end());
+  }
+  return owned(std::move(all));
+}
+
+}  // namespace
+
+CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointTarget& target, Dtype dtype,
+                                        const Kernels& kernels, const CheckpointWatch& watch) {
+  const Checkpoint source(in);
+  source.require_whole();
+  const Convention& from = source_convention(source);
+  CheckpointPlan plan{.documents = source.documents(),
+                      .metadata = source.metadata(),
+                      .companions = source.companions(),
+                      .provenance = {{"library_version", NVFP4_VERSION},
+                                     {"dequantized_from", from.name},
+                                     {"dialect", from.producer->name},
+                                     {"dtype", name(dtype)}}};
+  const std::vector<Weight> weights = from.find(source);
+  Tally tally;
+  const auto decode = [&](const Weight& w) {
+    plan.groups.push_back({{{{w.name, element_of(dtype), w.shape}}}, input_bytes(source, w), [&, dtype] {
+                             return std::vector{
+                                 values_of(from.load(source, w), *from.producer, dtype, kernels)};
+                           }});
+    tally.quantize(w, plan.groups.back());
+  };
+  const auto copy = [&](const Tensor& t) {
+    plan.groups.push_back(copied(source, t));
+    tally.keep(t, "no block-scaled weight");
+  };
+  walk(source, weights, decode, copy);
+  from.undeclare(plan.documents, plan.metadata);
+  write_checkpoint(std::move(plan), source, target.path.ends_with(".gguf") ? "gguf" : "safetensors", target,
+                   watch);
+  return tally.summary();
+}
+
+}  // namespace nvfp4

@@ -1,0 +1,34 @@
+#include "summary.hpp"
+
+namespace nvfp4 {
+namespace {
+
+double bits(std::int64_t bytes, std::int64_t parameters) {
+  return parameters ? 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0;
+}
+
+}  // namespace
+
+void Tally::keep(const Tensor& t, const std::string& reason) {
+  ++summary_.copied;
+  summary_.parameters += elements(t.shape);
+  summary_.bytes += static_cast<std::int64_t>(byte_size(t.info));
+  if (t.shape.size() < 2) return;
+  summary_.kept.push_back({t.info.name, reason});
+  modules_.insert(module_of(t.info.name));
+}
+
+void Tally::quantize(const Weight& w, const TensorGroup& group) {
+  ++summary_.quantized;
+  summary_.parameters += elements(w.shape);
+  summary_.quantized_parameters += elements(w.shape);
+  summary_.bytes += static_cast<std::int64_t>(group.bytes());
+  summary_.quantized_bytes += static_cast<std::int64_t>(group.bytes());
+}
+
+double CheckpointSummary::bits_per_parameter() const { return bits(bytes, parameters); }
+double CheckpointSummary::bits_per_quantized_parameter() const {
+  return bits(quantized_bytes, quantized_parameters);
+}
+
+}  // namespace nvfp4
