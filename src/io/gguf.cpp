@@ -93,11 +93,11 @@ bool is_gguf(std::span<const std::byte> beginning) {
 
 std::string_view GgufCursor::take(std::uint64_t count, std::size_t size) {
   const std::size_t left = text_.size() - at_;
-  if (count > left / size)
-    throw FileError(file_, about_,
-                    std::to_string(count) + (size == 1 ? "" : " times " + std::to_string(size)) +
-                        " bytes from byte " + std::to_string(at_),
-                    std::to_string(left) + " before the end of the file");
+  if (count > left / size) {
+    const std::string times = count == 1 || size == 1 ? "" : std::to_string(count) + " times ";
+    refuse(times + std::to_string(size == 1 ? count : size) + " bytes from byte " + std::to_string(at_),
+           std::to_string(left) + " before the end of the file");
+  }
   at_ += static_cast<std::size_t>(count) * size;
   return since(at_ - static_cast<std::size_t>(count) * size);
 }
