@@ -67,6 +67,7 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
     if (is_dropped(t.info.name, options.drop)) return;
     if (&from != &to && is_only_of(from, t.info.name)) strangers.push_back(t.info.name);
     plan.groups.push_back(copied(source, t));
+    description.copied.push_back(t.info.name);
     tally.keep(t, "no block-scaled weight");
   };
   walk(source, weights, move, copy);
@@ -74,10 +75,8 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
     throw std::invalid_argument(in + ": " + std::string(to.name) + " has no place for " + listed(strangers) +
                                 ": --drop leaves tensors out");
   description.kept = tally.kept_modules();
-  if (&from != &to) {
-    from.undeclare(plan.documents, plan.metadata);
-    to.declare(description, plan.documents, plan.metadata);
-  }
+  if (&from != &to) from.undeclare(plan.documents, plan.metadata);
+  if (&from != &to || to.declares_from_itself) to.declare(description, plan.documents, plan.metadata);
   write_checkpoint(std::move(plan), source, to.file, target, watch);
   return tally.summary();
 }

@@ -162,6 +162,7 @@ CheckpointSummary quantize_checkpoint(const std::string& in, const CheckpointTar
     const std::string reason = reason_to_keep(t, w, options, convention);
     if (!reason.empty()) {
       plan.groups.push_back(copied(source, t));
+      description.copied.push_back(t.info.name);
       tally.keep(t, reason);
       continue;
     }
