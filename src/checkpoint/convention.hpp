@@ -56,7 +56,8 @@ struct Convention {
   std::span<const std::string_view> factors = {}, companions = {};
 };
 
-extern const Convention modelopt_convention, compressed_tensors_convention, torchao_convention;
+extern const Convention modelopt_convention, compressed_tensors_convention, torchao_convention,
+    gguf_convention;
 
 std::span<const Convention* const> conventions();
 /// Throws std::invalid_argument where there is none of that name.

@@ -3,6 +3,7 @@
 
 #include <nvfp4/version.hpp>
 
+#include "container.hpp"
 #include "summary.hpp"
 #include "walk.hpp"
 #include "write.hpp"
@@ -66,9 +67,9 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   const auto copy = [&](const Tensor& t) {
     if (is_dropped(t.info.name, options.drop)) return;
     if (&from != &to && is_only_of(from, t.info.name)) strangers.push_back(t.info.name);
-    plan.groups.push_back(copied(source, t));
+    plan.groups.push_back(kept_in(to.file, source, t, options.widen));
     description.copied.push_back(t.info.name);
-    tally.keep(t, "no block-scaled weight");
+    tally.keep(t, plan.groups.back(), "no block-scaled weight");
   };
   walk(source, weights, move, copy);
   if (!strangers.empty())

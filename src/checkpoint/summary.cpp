@@ -9,12 +9,14 @@ double bits(std::int64_t bytes, std::int64_t parameters) {
 
 }  // namespace
 
-void Tally::keep(const Tensor& t, const std::string& reason) {
+void Tally::keep(const Tensor& t, const TensorGroup& group, const std::string& reason) {
   ++summary_.copied;
   summary_.parameters += elements(t.shape);
-  summary_.bytes += static_cast<std::int64_t>(byte_size(t.info));
+  summary_.bytes += static_cast<std::int64_t>(group.bytes());
   if (t.shape.size() < 2) return;
-  summary_.kept.push_back({t.info.name, reason});
+  const bool widened = !t.block_type.empty() && group.tensors.front().block_type.empty();
+  summary_.kept.push_back(
+      {t.info.name, reason + (widened ? "; float32, from " + std::string(t.block_type) : "")});
   modules_.insert(module_of(t.info.name));
 }
 

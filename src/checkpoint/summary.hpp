@@ -12,7 +12,7 @@ namespace nvfp4 {
 /// Counts what a plan does with each tensor of its input.
 class Tally {
  public:
-  void keep(const Tensor&, const std::string& reason);
+  void keep(const Tensor&, const TensorGroup&, const std::string& reason);
   void quantize(const Weight&, const TensorGroup&);
 
   /// Modules of the matrices that were kept, sorted: a loader must not expect scales for them.

@@ -74,8 +74,9 @@ bool holds_block_scales(const Checkpoint& c, const Weight& w, bool swizzled) {
 
 std::optional<Weight> weight_of(const Checkpoint& c, const std::string& name, const Json& data) {
   const Tensor* codes = c.find(stem(name) + "qdata");
-  if (!codes || codes->info.type != ElementType::u8 || codes->shape.size() < 2 || codes->shape.size() > 3 ||
-      elements(codes->shape) == 0 || codes->shape.back() % 8)
+  if (!codes || codes->info.type != ElementType::u8 || !codes->block_type.empty() ||
+      codes->shape.size() < 2 || codes->shape.size() > 3 || elements(codes->shape) == 0 ||
+      codes->shape.back() % 8)
     return std::nullopt;
   Weight w{
       .name = name, .shape = with_last(codes->shape, 2 * codes->shape.back()), .original = dtype_of(data)};
