@@ -57,7 +57,7 @@ struct Convention {
 };
 
 extern const Convention modelopt_convention, compressed_tensors_convention, torchao_convention,
-    gguf_convention;
+    gguf_convention, mxfp4_convention, auto_round_convention;
 
 std::span<const Convention* const> conventions();
 /// Throws std::invalid_argument where there is none of that name.

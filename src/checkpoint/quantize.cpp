@@ -39,6 +39,10 @@ QuantizeSpec spec_of(const CheckpointOptions& options, const Convention& convent
   if (spec.tensor_scale != TensorScale::tensor || spec.amax)
     throw std::invalid_argument(std::string(convention.name) +
                                 " has one second-level scale a tensor: expected that of its own amax");
+  if (spec.dialect->element != Format::e2m1)
+    throw std::invalid_argument(std::string(convention.name) + " has 4-bit elements, those of " +
+                                std::string(spec.dialect->name) + " are " +
+                                std::string(info(spec.dialect->element).name));
   return spec;
 }
 

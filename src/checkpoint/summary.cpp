@@ -1,5 +1,8 @@
 #include "summary.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 namespace nvfp4 {
 namespace {
 
@@ -22,10 +25,18 @@ void Tally::keep(const Tensor& t, const TensorGroup& group, const std::string& r
 
 void Tally::quantize(const Weight& w, const TensorGroup& group) {
   ++summary_.quantized;
+  quantized_modules_.insert(module_of(w.name));
   summary_.parameters += elements(w.shape);
   summary_.quantized_parameters += elements(w.shape);
   summary_.bytes += static_cast<std::int64_t>(group.bytes());
   summary_.quantized_bytes += static_cast<std::int64_t>(group.bytes());
+}
+
+std::vector<std::string> Tally::kept_modules() const {
+  std::vector<std::string> modules;
+  std::set_difference(modules_.begin(), modules_.end(), quantized_modules_.begin(), quantized_modules_.end(),
+                      std::back_inserter(modules));
+  return modules;
 }
 
 double CheckpointSummary::bits_per_parameter() const { return bits(bytes, parameters); }

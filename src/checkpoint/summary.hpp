@@ -15,13 +15,14 @@ class Tally {
   void keep(const Tensor&, const TensorGroup&, const std::string& reason);
   void quantize(const Weight&, const TensorGroup&);
 
-  /// Modules of the matrices that were kept, sorted: a loader must not expect scales for them.
-  std::vector<std::string> kept_modules() const { return {modules_.begin(), modules_.end()}; }
+  /// Modules of the matrices that were kept, sorted, unless another of their tensors is quantized: a loader must not
+  /// expect scales for them.
+  std::vector<std::string> kept_modules() const;
   CheckpointSummary summary() const { return summary_; }
 
  private:
   CheckpointSummary summary_;
-  std::set<std::string> modules_;
+  std::set<std::string> modules_, quantized_modules_;
 };
 
 }  // namespace nvfp4
