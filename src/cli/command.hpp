@@ -49,6 +49,7 @@ struct Program {
 Run declare_verify(CLI::App&);
 Run declare_quantize(CLI::App&);
 Run declare_dequantize(CLI::App&);
+Run declare_convert(CLI::App&);
 Run declare_gemm(CLI::App&);
 Run declare_mma(CLI::App&);
 Run declare_bound(CLI::App&);

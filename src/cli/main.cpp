@@ -20,6 +20,7 @@ constexpr Command table[] = {
     {"verify", "the main job: hold the fast layer against the reference, byte by byte", declare_verify},
     {"quantize", "quantize a matrix, or a whole checkpoint", declare_quantize},
     {"dequantize", "back to float32, float16 or bf16, by the dialect's own rule", declare_dequantize},
+    {"convert", "a checkpoint by another convention, codes and block scales bit for bit", declare_convert},
     {"gemm", "a product of two quantized tensors, summed as a tensor core does", declare_gemm},
     {"mma", "matrix instructions bit by bit: a model of the hardware against results", declare_mma},
     {"bound", "how far a quantized product may be from the exact one", declare_bound},
