@@ -73,6 +73,8 @@ class Gguf final : public ArrayFile {
 /// is no whole number of the tensor's rows.
 void gguf_rows(const Gguf&, std::string_view name, std::int64_t first, std::span<float> out);
 Matrix gguf_values(const Gguf&, std::string_view name);
+/// Whether gguf_rows() decodes this type.
+bool has_gguf_values(std::string_view type);
 
 /// Where everything lies in a file that has these tensors in this order, each as soon as the alignment allows.
 struct GgufLayout {
