@@ -71,14 +71,19 @@ struct CheckpointSummary {
 CheckpointSummary quantize_checkpoint(const std::string& in, const CheckpointTarget&,
                                       const CheckpointOptions&, const Kernels&, const CheckpointWatch& = {});
 
+struct ConvertOptions {
+  std::string format;                  ///< one of checkpoint_formats()
+  std::vector<std::string> drop = {};  ///< globs of tensors that are left out
+};
+
 /// Rewrites block-scaled weights from their convention, which is found, into `format`: codes and block scales are the
 /// same bits in another place, a second-level scale is inverted in FP32 where the directions differ, nothing is quantized
-/// again. Tensors that match `drop` are left out. Throws std::invalid_argument naming what `format` has no place for.
-CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarget&,
-                                     const std::string& format, const std::vector<std::string>& drop = {},
+/// again. Throws std::invalid_argument naming what `format` has no place for.
+CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarget&, const ConvertOptions&,
                                      const CheckpointWatch& = {});
 
-/// Every block-scaled weight by its convention's own arithmetic, rounded to `dtype`; others are copied.
+/// Every block-scaled weight by the arithmetic of its convention's own loader, rounded once, to `dtype`; others are
+/// copied. Throws std::invalid_argument for tensors that are part of a weight's value by rules that are not known here.
 CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointTarget&, Dtype dtype,
                                         const Kernels&, const CheckpointWatch& = {});
 

@@ -157,6 +157,11 @@ const Tensor& Checkpoint::at(std::string_view name) const {
   throw FileError(path_, "tensors", "'" + std::string(name) + "'", "none of that name");
 }
 
+bool Checkpoint::holds(std::string_view name, io::ElementType type, const Shape& shape) const {
+  const Tensor* t = find(name);
+  return t && t->block_type.empty() && t->info.type == type && t->shape == shape;
+}
+
 void Checkpoint::require_whole() const {
   if (!faults_.empty()) throw FileError(path_, "index", "what the shards hold", faults_.front());
 }

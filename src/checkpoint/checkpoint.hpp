@@ -46,6 +46,8 @@ class Checkpoint {
   const Tensor* find(std::string_view name) const;
   /// Throws io::FileError where there is none.
   const Tensor& at(std::string_view name) const;
+  /// One of that name, type and shape, without blocks.
+  bool holds(std::string_view name, io::ElementType type, const Shape& shape) const;
   io::Array read(std::string_view name) const { return read(at(name)); }
   io::Array read(const Tensor& t) const { return files_[t.file].arrays->read(t.info.name); }
 

@@ -9,7 +9,7 @@
 namespace nvfp4 {
 namespace {
 
-constexpr std::array all{&modelopt_convention};
+constexpr std::array all{&modelopt_convention, &compressed_tensors_convention};
 
 float second_scale(const BlockScaledTensor& t, ScaleUse use) {
   if (use == ScaleUse::multiplies) return decode_scale(t).value;
@@ -67,8 +67,7 @@ BlockScaledTensor block_scaled(const StoredWeight& w, const Dialect& dialect, st
   t.scales = bytes_of(w.scales, expert, experts);
   if (w.second && dialect.global_is != GlobalIs::none) {
     const ScaleUse use = dialect.global_is == GlobalIs::divide ? ScaleUse::divides : ScaleUse::multiplies;
-    const std::vector<float> values = as(use, *w.second).values;
-    t.global = {values[values.size() == 1 ? 0 : static_cast<std::size_t>(expert)]};
+    t.global = {as(use, *w.second).of(expert)};
   }
   return t;
 }

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nvfp4/kernels.hpp>
+
 #include "weight.hpp"
 
 namespace nvfp4 {
@@ -33,6 +35,8 @@ struct Convention {
   /// Weights whose tensors are all there, with the types and shapes that it wants. lint names what is left over.
   std::vector<Weight> (*find)(const Checkpoint&);
   StoredWeight (*load)(const Checkpoint&, const Weight&);
+  /// FP32 values of one matrix (an expert) by the arithmetic of the convention's own loader, before its last rounding.
+  Matrix (*decode)(const StoredWeight&, std::int64_t expert, const Kernels&);
 
   /// What of this weight has no place in the convention, to be read after its name; empty where all has.
   std::string (*obstacle)(const Weight&);
@@ -43,9 +47,15 @@ struct Convention {
   /// Takes its own words out of the documents and metadata; declare() puts them in.
   void (*undeclare)(Documents&, io::Metadata&);
   void (*declare)(const Description&, Documents&, io::Metadata&);
+  /// Where a file's header speaks of its own tensors.
+  void (*declare_file)(const Description&, std::span<const OutputTensor>, io::Metadata&) = nullptr;
+
+  /// Ends of the names of tensors that only its loaders understand. One that is no part of a weight found here is part of
+  /// a value that is not known, or (a companion) of something else.
+  std::span<const std::string_view> factors = {}, companions = {};
 };
 
-extern const Convention modelopt_convention;
+extern const Convention modelopt_convention, compressed_tensors_convention;
 
 std::span<const Convention* const> conventions();
 /// Throws std::invalid_argument where there is none of that name.

@@ -27,6 +27,11 @@ nlohmann::ordered_json provenance(const Checkpoint& source, const Convention& fr
   return json;
 }
 
+/// Understood by the loaders of this convention, and no others.
+bool is_only_of(const Convention& c, const std::string& name) {
+  return ends_in_any(name, c.factors) || ends_in_any(name, c.companions);
+}
+
 /// The weight in the direction of the target's second-level scales.
 Weight directed(Weight w, const Convention& to) {
   if (w.second) w.second = to.use;
@@ -37,9 +42,8 @@ Weight directed(Weight w, const Convention& to) {
 }  // namespace
 
 CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarget& target,
-                                     const std::string& format, const std::vector<std::string>& drop,
-                                     const CheckpointWatch& watch) {
-  const Convention& to = convention_named(format);
+                                     const ConvertOptions& options, const CheckpointWatch& watch) {
+  const Convention& to = convention_named(options.format);
   const Checkpoint source(in);
   source.require_whole();
   const Convention& from = source_convention(source);
@@ -58,15 +62,22 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
     description.weights.push_back(directed(w, to));
     tally.quantize(w, plan.groups.back());
   };
+  std::vector<std::string> strangers;
   const auto copy = [&](const Tensor& t) {
-    if (is_dropped(t.info.name, drop)) return;
+    if (is_dropped(t.info.name, options.drop)) return;
+    if (&from != &to && is_only_of(from, t.info.name)) strangers.push_back(t.info.name);
     plan.groups.push_back(copied(source, t));
     tally.keep(t, "no block-scaled weight");
   };
   walk(source, weights, move, copy);
+  if (!strangers.empty())
+    throw std::invalid_argument(in + ": " + std::string(to.name) + " has no place for " + listed(strangers) +
+                                ": --drop leaves tensors out");
   description.kept = tally.kept_modules();
-  from.undeclare(plan.documents, plan.metadata);
-  to.declare(description, plan.documents, plan.metadata);
+  if (&from != &to) {
+    from.undeclare(plan.documents, plan.metadata);
+    to.declare(description, plan.documents, plan.metadata);
+  }
   write_checkpoint(std::move(plan), source, to.file, target, watch);
   return tally.summary();
 }

@@ -1,4 +1,4 @@
-#include <cstring>
+#include <stdexcept>
 
 #include <nvfp4/version.hpp>
 
@@ -15,18 +15,10 @@ io::ElementType element_of(Dtype t) {
                             : io::ElementType::bf16;
 }
 
-/// GGUF keeps a second-level scale beside a type that has none of its own, and multiplies by it last.
-void scale_last(Matrix& values, const StoredWeight& w, std::int64_t expert) {
-  const std::vector<float>& all = w.second->values;
-  const float scale = all[all.size() == 1 ? 0 : static_cast<std::size_t>(expert)];
-  for (std::int64_t i = 0; i < values.rows * values.cols; ++i) values.f32()[i] *= scale;
-}
-
-io::Bytes values_of(const StoredWeight& w, const Dialect& dialect, Dtype dtype, const Kernels& kernels) {
+io::Bytes values_of(const StoredWeight& w, const Convention& from, Dtype dtype, const Kernels& kernels) {
   std::vector<std::byte> all;
   for (std::int64_t expert = 0; expert < w.weight.experts(); ++expert) {
-    Matrix values = kernels.dequantize(block_scaled(w, dialect, expert));
-    if (w.second && dialect.global_is == GlobalIs::none) scale_last(values, w, expert);
+    Matrix values = from.decode(w, expert, kernels);
     if (dtype != Dtype::fp32) values = converted(values.view(), dtype, kernels);
     if (w.weight.experts() == 1) return owned(std::move(values.bytes));
     all.insert(all.end(), values.bytes.begin(), values.bytes.end());
@@ -52,16 +44,19 @@ CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointT
   Tally tally;
   const auto decode = [&](const Weight& w) {
     plan.groups.push_back({{{{w.name, element_of(dtype), w.shape}}}, input_bytes(source, w), [&, dtype] {
-                             return std::vector{
-                                 values_of(from.load(source, w), *from.producer, dtype, kernels)};
+                             return std::vector{values_of(from.load(source, w), from, dtype, kernels)};
                            }});
     tally.quantize(w, plan.groups.back());
   };
+  std::vector<std::string> unknown;
   const auto copy = [&](const Tensor& t) {
+    if (ends_in_any(t.info.name, from.factors)) unknown.push_back(t.info.name);
     plan.groups.push_back(copied(source, t));
     tally.keep(t, "no block-scaled weight");
   };
   walk(source, weights, decode, copy);
+  if (!unknown.empty())
+    throw std::invalid_argument(in + ": part of a weight's value, and not decoded here: " + listed(unknown));
   from.undeclare(plan.documents, plan.metadata);
   write_checkpoint(std::move(plan), source, target.path.ends_with(".gguf") ? "gguf" : "safetensors", target,
                    watch);

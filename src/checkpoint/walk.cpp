@@ -1,5 +1,6 @@
 #include "walk.hpp"
 
+#include <algorithm>
 #include <set>
 #include <stdexcept>
 
@@ -24,6 +25,17 @@ void walk(const Checkpoint& source, const std::vector<Weight>& weights,
     else if (seen.insert(owner->second).second)
       on_weight(*owner->second);
   }
+}
+
+bool ends_in_any(std::string_view name, std::span<const std::string_view> ends) {
+  return std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return name.ends_with(end); });
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  constexpr std::size_t most = 5;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(most, names.size()); ++i) text += (i ? ", '" : "'") + names[i] + "'";
+  return names.size() > most ? text + " and " + std::to_string(names.size() - most) + " more" : text;
 }
 
 std::uint64_t input_bytes(const Checkpoint& source, const Weight& w) {

@@ -12,6 +12,10 @@ const Convention& source_convention(const Checkpoint&);
 void walk(const Checkpoint&, const std::vector<Weight>&, const std::function<void(const Weight&)>&,
           const std::function<void(const Tensor&)>&);
 
+bool ends_in_any(std::string_view name, std::span<const std::string_view> ends);
+/// "'a', 'b' and 7 more".
+std::string listed(const std::vector<std::string>& names);
+
 /// Of all the tensors that the weight is made of.
 std::uint64_t input_bytes(const Checkpoint&, const Weight&);
 

@@ -16,6 +16,10 @@ enum class ScaleUse : std::uint8_t { multiplies, divides };
 struct SecondScale {
   ScaleUse use = ScaleUse::multiplies;
   std::vector<float> values;
+
+  float of(std::int64_t expert) const {
+    return values[values.size() == 1 ? 0 : static_cast<std::size_t>(expert)];
+  }
 };
 
 /// The other direction: 1 / each, in FP32.
@@ -27,7 +31,7 @@ SecondScale as(ScaleUse use, const SecondScale&);
 struct Weight {
   std::string name;              ///< of the weight before it was quantized: "P.weight"
   Shape shape;                   ///< of elements, (N, K) or (E, N, K)
-  Format scale = Format::ue4m3;  ///< NVFP4, blocks of 16; ue8m0 is MXFP4, blocks of 32
+  Format scale = Format::ue4m3;  ///< NVFP4, blocks of 16; e8m0 is MXFP4, blocks of 32
   std::optional<ScaleUse> second = {},
                           input =
                               {};  ///< the directions of the weight's second-level scale, and of its input's
