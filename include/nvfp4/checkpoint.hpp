@@ -74,6 +74,8 @@ CheckpointSummary quantize_checkpoint(const std::string& in, const CheckpointTar
 struct ConvertOptions {
   std::string format;                  ///< one of checkpoint_formats()
   std::vector<std::string> drop = {};  ///< globs of tensors that are left out
+  bool widen =
+      false;  ///< other blocks of a GGUF file become float32 where the output is none; else they are refused
 };
 
 /// Rewrites block-scaled weights from their convention, which is found, into `format`: codes and block scales are the

@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "gguf_metadata.hpp"
+
 namespace nvfp4 {
 namespace fs = std::filesystem;
 using io::FileError;
@@ -137,12 +139,14 @@ void Checkpoint::take_tensors(std::size_t file) {
   if (const auto* safetensors = dynamic_cast<const io::Safetensors*>(&arrays))
     for (const auto& [key, text] : safetensors->metadata())
       (is_document(key) ? documents_ : metadata_)[key] = text;
+  const auto* gguf = dynamic_cast<const io::Gguf*>(&arrays);
+  if (gguf) take_gguf_metadata(gguf->metadata(), documents_, metadata_);
   for (const std::string& name : arrays.names()) {
     const io::ArrayInfo info = arrays.info(name);
     if (!places_.emplace(name, tensors_.size()).second)
       throw FileError(files_[file].path, "tensor '" + name + "'", "a name that no other shard has",
                       "one of " + files_[tensors_[places_.at(name)].file].name);
-    tensors_.push_back({info, {}, info.shape, file});
+    tensors_.push_back({info, arrays.block_type(name), gguf ? gguf->tensor(name).shape : info.shape, file});
   }
 }
 
@@ -159,6 +163,13 @@ const Tensor& Checkpoint::at(std::string_view name) const {
 bool Checkpoint::holds(std::string_view name, io::ElementType type, const Shape& shape) const {
   const Tensor* t = find(name);
   return t && t->block_type.empty() && t->info.type == type && t->shape == shape;
+}
+
+io::Array Checkpoint::numbers(const Tensor& t) const {
+  if (t.block_type.empty()) return read(t);
+  const auto& gguf = dynamic_cast<const io::Gguf&>(*files_[t.file].arrays);
+  Matrix values = io::gguf_values(gguf, t.info.name);
+  return {{t.info.name, io::ElementType::f32, t.shape}, io::Bytes(std::move(values.bytes)), gguf.file()};
 }
 
 void Checkpoint::require_whole() const {

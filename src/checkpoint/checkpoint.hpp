@@ -53,10 +53,14 @@ class Checkpoint {
   io::Array read(std::string_view name) const { return read(at(name)); }
   io::Array read(const Tensor& t) const { return files_[t.file].arrays->read(t.info.name); }
 
+  /// FP32 where blocks of ggml's that are not this library's own are decoded, as ggml does; any other tensor as it is.
+  /// Throws io::FileError for a type whose blocks are not decoded here.
+  io::Array numbers(const Tensor&) const;
+
   const Documents& documents() const { return documents_; }
   const io::Metadata& metadata() const {
     return metadata_;
-  }  ///< of the files' headers, without the documents
+  }  ///< of the files' headers, without the documents; of GGUF as take_gguf_metadata() has it
   /// Paths of a folder's other files: a tokenizer and the like.
   const std::vector<std::string>& companions() const { return companions_; }
   /// What the index says and the shards do not hold, a line each. A command that needs the whole refuses them.

@@ -9,7 +9,9 @@
 namespace nvfp4 {
 namespace {
 
-constexpr std::array all{&modelopt_convention, &compressed_tensors_convention};
+constexpr std::array all{&modelopt_convention, &compressed_tensors_convention,
+                         &torchao_convention,  &gguf_convention,
+                         &mxfp4_convention,    &auto_round_convention};
 
 float second_scale(const BlockScaledTensor& t, ScaleUse use) {
   if (use == ScaleUse::multiplies) return decode_scale(t).value;

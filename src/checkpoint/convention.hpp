@@ -20,7 +20,8 @@ struct OutputTensor {
 /// What a convention's documents say of a checkpoint.
 struct Description {
   std::vector<Weight> weights;
-  std::vector<std::string> kept;  ///< modules whose matrices are in high precision, sorted
+  std::vector<std::string> kept;    ///< modules whose matrices are in high precision, sorted
+  std::vector<std::string> copied;  ///< tensors that are no weights of these
 };
 
 /// One way in which checkpoints hold block-scaled weights. Each is one file here and one line of conventions().
@@ -47,15 +48,16 @@ struct Convention {
   /// Takes its own words out of the documents and metadata; declare() puts them in.
   void (*undeclare)(Documents&, io::Metadata&);
   void (*declare)(const Description&, Documents&, io::Metadata&);
-  /// Where a file's header speaks of its own tensors.
-  void (*declare_file)(const Description&, std::span<const OutputTensor>, io::Metadata&) = nullptr;
+  /// It says of tensors how they lie, so that from its own files, too, it is written anew.
+  bool declares_from_itself = false;
 
   /// Ends of the names of tensors that only its loaders understand. One that is no part of a weight found here is part of
   /// a value that is not known, or (a companion) of something else.
   std::span<const std::string_view> factors = {}, companions = {};
 };
 
-extern const Convention modelopt_convention, compressed_tensors_convention;
+extern const Convention modelopt_convention, compressed_tensors_convention, torchao_convention,
+    gguf_convention, mxfp4_convention, auto_round_convention;
 
 std::span<const Convention* const> conventions();
 /// Throws std::invalid_argument where there is none of that name.

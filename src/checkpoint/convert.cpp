@@ -3,6 +3,7 @@
 
 #include <nvfp4/version.hpp>
 
+#include "container.hpp"
 #include "summary.hpp"
 #include "walk.hpp"
 #include "write.hpp"
@@ -32,11 +33,33 @@ bool is_only_of(const Convention& c, const std::string& name) {
   return ends_in_any(name, c.factors) || ends_in_any(name, c.companions);
 }
 
+/// The tensors of a weight as they are.
+TensorGroup unchanged(const Checkpoint& source, const Weight& w) {
+  TensorGroup group{{}, input_bytes(source, w), [&source, &w] {
+                      std::vector<io::Bytes> bytes;
+                      for (const std::string& name : w.tensors) bytes.push_back(source.read(name).bytes);
+                      return bytes;
+                    }};
+  for (const std::string& name : w.tensors) {
+    const Tensor& t = source.at(name);
+    group.tensors.push_back({t.info, t.block_type, t.shape});
+  }
+  return group;
+}
+
 /// The weight in the direction of the target's second-level scales.
 Weight directed(Weight w, const Convention& to) {
   if (w.second) w.second = to.use;
   if (w.input) w.input = to.use;
   return w;
+}
+
+TensorGroup rewritten(const Checkpoint& source, const Weight& w, const Convention& from,
+                      const Convention& to) {
+  if (const std::string obstacle = to.obstacle(w); !obstacle.empty())
+    throw std::invalid_argument(source.path() + ": " + w.name + ": " + obstacle);
+  return {to.parts(directed(w, to)), input_bytes(source, w),
+          [&source, &from, &to, &w] { return to.store(from.load(source, w)); }};
 }
 
 }  // namespace
@@ -53,12 +76,10 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
                       .provenance = provenance(source, from, to)};
   Description description;
   Tally tally;
+  const bool as_it_is = &from == &to && !to.declares_from_itself;
   const std::vector<Weight> weights = from.find(source);
   const auto move = [&](const Weight& w) {
-    if (const std::string obstacle = to.obstacle(w); !obstacle.empty())
-      throw std::invalid_argument(in + ": " + w.name + ": " + obstacle);
-    plan.groups.push_back({to.parts(directed(w, to)), input_bytes(source, w),
-                           [&source, &from, &to, &w] { return to.store(from.load(source, w)); }});
+    plan.groups.push_back(as_it_is ? unchanged(source, w) : rewritten(source, w, from, to));
     description.weights.push_back(directed(w, to));
     tally.quantize(w, plan.groups.back());
   };
@@ -66,18 +87,17 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   const auto copy = [&](const Tensor& t) {
     if (is_dropped(t.info.name, options.drop)) return;
     if (&from != &to && is_only_of(from, t.info.name)) strangers.push_back(t.info.name);
-    plan.groups.push_back(copied(source, t));
-    tally.keep(t, "no block-scaled weight");
+    plan.groups.push_back(kept_in(to.file, source, t, options.widen));
+    description.copied.push_back(t.info.name);
+    tally.keep(t, plan.groups.back(), "no block-scaled weight");
   };
   walk(source, weights, move, copy);
   if (!strangers.empty())
     throw std::invalid_argument(in + ": " + std::string(to.name) + " has no place for " + listed(strangers) +
                                 ": --drop leaves tensors out");
   description.kept = tally.kept_modules();
-  if (&from != &to) {
-    from.undeclare(plan.documents, plan.metadata);
-    to.declare(description, plan.documents, plan.metadata);
-  }
+  if (&from != &to) from.undeclare(plan.documents, plan.metadata);
+  if (!as_it_is) to.declare(description, plan.documents, plan.metadata);
   write_checkpoint(std::move(plan), source, to.file, target, watch);
   return tally.summary();
 }

@@ -2,6 +2,8 @@
 
 #include <nvfp4/version.hpp>
 
+#include "container.hpp"
+#include "gguf_metadata.hpp"
 #include "summary.hpp"
 #include "walk.hpp"
 #include "write.hpp"
@@ -14,6 +16,9 @@ io::ElementType element_of(Dtype t) {
          : t == Dtype::fp16 ? io::ElementType::f16
                             : io::ElementType::bf16;
 }
+
+/// gguf-py's LlamaFileType.
+std::uint32_t mostly(Dtype t) { return t == Dtype::fp32 ? 0 : t == Dtype::fp16 ? 1 : 32; }
 
 io::Bytes values_of(const StoredWeight& w, const Convention& from, Dtype dtype, const Kernels& kernels) {
   std::vector<std::byte> all;
@@ -40,6 +45,7 @@ CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointT
                                      {"dequantized_from", from.name},
                                      {"dialect", from.producer->name},
                                      {"dtype", name(dtype)}}};
+  const std::string_view container = target.path.ends_with(".gguf") ? "gguf" : "safetensors";
   const std::vector<Weight> weights = from.find(source);
   Tally tally;
   const auto decode = [&](const Weight& w) {
@@ -51,15 +57,15 @@ CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointT
   std::vector<std::string> unknown;
   const auto copy = [&](const Tensor& t) {
     if (ends_in_any(t.info.name, from.factors)) unknown.push_back(t.info.name);
-    plan.groups.push_back(copied(source, t));
-    tally.keep(t, "no block-scaled weight");
+    plan.groups.push_back(kept_in(container, source, t, true));
+    tally.keep(t, plan.groups.back(), "no block-scaled weight");
   };
   walk(source, weights, decode, copy);
   if (!unknown.empty())
     throw std::invalid_argument(in + ": part of a weight's value, and not decoded here: " + listed(unknown));
   from.undeclare(plan.documents, plan.metadata);
-  write_checkpoint(std::move(plan), source, target.path.ends_with(".gguf") ? "gguf" : "safetensors", target,
-                   watch);
+  if (container == "gguf") set_gguf_file_type(plan.metadata, mostly(dtype));
+  write_checkpoint(std::move(plan), source, container, target, watch);
   return tally.summary();
 }
 

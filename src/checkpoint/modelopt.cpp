@@ -42,6 +42,21 @@ std::string input_of(const Checkpoint& c, const Weight& w, const ModeloptAlgorit
   return "";
 }
 
+/// Of W4A8_NVFP4_FP8 one for 32 elements, which stands for two here.
+bool holds_block_scales(const Checkpoint& c, const Weight& w) {
+  for (const std::int64_t block : {16, 32})
+    if (w.cols() % block == 0 &&
+        c.holds(stem(w.name) + "weight_scale", ElementType::f8_e4m3, with_last(w.shape, w.cols() / block)))
+      return true;
+  return false;
+}
+
+io::Bytes doubled(const io::Bytes& scales) {
+  std::vector<std::byte> twice;
+  for (const std::byte scale : scales.view()) twice.insert(twice.end(), 2, scale);
+  return io::Bytes(std::move(twice));
+}
+
 std::optional<Weight> weight_of(const Checkpoint& c, const Tensor& t, const ModeloptAlgorithms& algorithms) {
   if (!is_codes(t)) return std::nullopt;
   Weight w{.name = t.info.name, .shape = with_last(t.shape, 2 * t.shape.back())};
@@ -51,9 +66,7 @@ std::optional<Weight> weight_of(const Checkpoint& c, const Tensor& t, const Mode
     w.scale = Format::e8m0;
     return w;
   }
-  if (w.cols() % 16 || !c.holds(scales, ElementType::f8_e4m3, with_last(t.shape, w.cols() / 16)) ||
-      !holds_scales(c, second, w.experts()))
-    return std::nullopt;
+  if (!holds_block_scales(c, w) || !holds_scales(c, second, w.experts())) return std::nullopt;
   w.second = ScaleUse::multiplies, w.tensors.push_back(second);
   if (const std::string input = input_of(c, w, algorithms); !input.empty())
     w.input = ScaleUse::multiplies, w.tensors.push_back(input);
@@ -71,6 +84,7 @@ std::vector<Weight> find(const Checkpoint& c) {
 StoredWeight load(const Checkpoint& c, const Weight& w) {
   StoredWeight stored{
       .weight = w, .codes = c.read(w.name).bytes, .scales = c.read(stem(w.name) + "weight_scale").bytes};
+  if (w.second && stored.scales.size() < stored.codes.size() / 8) stored.scales = doubled(stored.scales);
   if (w.second) stored.second = read_scales(c, stem(w.name) + "weight_scale_2", ScaleUse::multiplies);
   if (w.input) stored.input = read_scales(c, w.tensors.back(), ScaleUse::multiplies);
   return stored;

@@ -21,7 +21,8 @@ bool has_scales(const Checkpoint& c, const Weight& w) {
 
 std::optional<Weight> weight_of(const Checkpoint& c, const Tensor& t) {
   const std::string& name = t.info.name;
-  if (!name.ends_with(packed_end) || t.info.type != ElementType::u8 || t.shape.size() != 2)
+  if (!name.ends_with(packed_end) || t.info.type != ElementType::u8 || !t.block_type.empty() ||
+      t.shape.size() != 2)
     return std::nullopt;
   if (elements(t.shape) == 0) return std::nullopt;
   const std::string module = name.substr(0, name.size() - packed_end.size());

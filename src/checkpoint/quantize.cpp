@@ -4,6 +4,7 @@
 
 #include <nvfp4/version.hpp>
 
+#include "container.hpp"
 #include "siblings.hpp"
 #include "summary.hpp"
 #include "write.hpp"
@@ -21,14 +22,15 @@ std::string matching(std::string_view name, const std::vector<std::string>& glob
 }
 
 bool is_floating(const Tensor& t) {
-  return t.block_type.empty() && (t.info.type == ElementType::f32 || t.info.type == ElementType::f16 ||
-                                  t.info.type == ElementType::bf16);
+  if (!t.block_type.empty()) return io::has_gguf_values(t.block_type);
+  return (t.info.type == ElementType::f32 || t.info.type == ElementType::f16 ||
+          t.info.type == ElementType::bf16);
 }
 
 Dtype dtype_of(const Tensor& t) {
-  return t.info.type == ElementType::f32   ? Dtype::fp32
-         : t.info.type == ElementType::f16 ? Dtype::fp16
-                                           : Dtype::bf16;
+  return !t.block_type.empty() || t.info.type == ElementType::f32 ? Dtype::fp32
+         : t.info.type == ElementType::f16                        ? Dtype::fp16
+                                                                  : Dtype::bf16;
 }
 
 QuantizeSpec spec_of(const CheckpointOptions& options, const Convention& convention) {
@@ -37,6 +39,10 @@ QuantizeSpec spec_of(const CheckpointOptions& options, const Convention& convent
   if (spec.tensor_scale != TensorScale::tensor || spec.amax)
     throw std::invalid_argument(std::string(convention.name) +
                                 " has one second-level scale a tensor: expected that of its own amax");
+  if (spec.dialect->element != Format::e2m1)
+    throw std::invalid_argument(std::string(convention.name) + " has 4-bit elements, those of " +
+                                std::string(spec.dialect->name) + " are " +
+                                std::string(info(spec.dialect->element).name));
   return spec;
 }
 
@@ -78,7 +84,7 @@ class Quantizer {
   std::vector<io::Bytes> store(const Tensor& t, const Weight& w) {
     QuantizeSpec spec = spec_;
     spec.amax = joint_amax(t);
-    const io::Array array = in_.read(t);
+    const io::Array array = in_.numbers(t);
     StoredWeight s = stored(kernels_.quantize(io::as_matrix(array), spec, {}), w);
     array.bytes.release();
     if (w.input) s.input = input_scale(options_.input_amax.at(module_of(w.name)));
@@ -94,7 +100,7 @@ class Quantizer {
     if (known != amaxes_.end()) return known->second;
     float largest = 0;
     for (const Tensor* sibling : siblings_.at(*key)) {
-      const io::Array array = in_.read(*sibling);
+      const io::Array array = in_.numbers(*sibling);
       const float own = kernels_.amax(io::as_matrix(array), *spec_.dialect);
       if (std::isnan(own))
         throw std::invalid_argument(sibling->info.name + ": a NaN, and siblings that would share its scale");
@@ -161,8 +167,9 @@ CheckpointSummary quantize_checkpoint(const std::string& in, const CheckpointTar
     const Weight w = weight_of(t, options, spec, convention);
     const std::string reason = reason_to_keep(t, w, options, convention);
     if (!reason.empty()) {
-      plan.groups.push_back(copied(source, t));
-      tally.keep(t, reason);
+      plan.groups.push_back(kept_in(convention.file, source, t, true));
+      description.copied.push_back(t.info.name);
+      tally.keep(t, plan.groups.back(), reason);
       continue;
     }
     quantizer.add_sibling(t);

@@ -1,5 +1,8 @@
 #include "summary.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 namespace nvfp4 {
 namespace {
 
@@ -9,21 +12,31 @@ double bits(std::int64_t bytes, std::int64_t parameters) {
 
 }  // namespace
 
-void Tally::keep(const Tensor& t, const std::string& reason) {
+void Tally::keep(const Tensor& t, const TensorGroup& group, const std::string& reason) {
   ++summary_.copied;
   summary_.parameters += elements(t.shape);
-  summary_.bytes += static_cast<std::int64_t>(byte_size(t.info));
+  summary_.bytes += static_cast<std::int64_t>(group.bytes());
   if (t.shape.size() < 2) return;
-  summary_.kept.push_back({t.info.name, reason});
+  const bool widened = !t.block_type.empty() && group.tensors.front().block_type.empty();
+  summary_.kept.push_back(
+      {t.info.name, reason + (widened ? "; float32, from " + std::string(t.block_type) : "")});
   modules_.insert(module_of(t.info.name));
 }
 
 void Tally::quantize(const Weight& w, const TensorGroup& group) {
   ++summary_.quantized;
+  quantized_modules_.insert(module_of(w.name));
   summary_.parameters += elements(w.shape);
   summary_.quantized_parameters += elements(w.shape);
   summary_.bytes += static_cast<std::int64_t>(group.bytes());
   summary_.quantized_bytes += static_cast<std::int64_t>(group.bytes());
+}
+
+std::vector<std::string> Tally::kept_modules() const {
+  std::vector<std::string> modules;
+  std::set_difference(modules_.begin(), modules_.end(), quantized_modules_.begin(), quantized_modules_.end(),
+                      std::back_inserter(modules));
+  return modules;
 }
 
 double CheckpointSummary::bits_per_parameter() const { return bits(bytes, parameters); }

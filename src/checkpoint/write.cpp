@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "background.hpp"
+#include "container.hpp"
 #include "partial_folder.hpp"
 
 namespace nvfp4 {
@@ -24,13 +25,6 @@ std::vector<OutputTensor> tensors_of(const Shard& shard) {
   for (const TensorGroup& group : shard.groups)
     tensors.insert(tensors.end(), group.tensors.begin(), group.tensors.end());
   return tensors;
-}
-
-/// All that comes before the tensors' bytes.
-std::string header(const Shard& shard, const io::Metadata& metadata) {
-  std::vector<io::ArrayInfo> infos;
-  for (const OutputTensor& t : tensors_of(shard)) infos.push_back(t.info);
-  return io::safetensors_header(infos, metadata);
 }
 
 std::vector<Shard> sharded(std::vector<TensorGroup> groups, std::uint64_t most) {
@@ -114,47 +108,57 @@ class Watched {
   std::int64_t done_ = 0, total_ = 0;
 };
 
-/// One file's tensors, each written while the next is made.
-void write_tensors(const Shard& shard, io::OutputFile& out, Watched& watched) {
+void pad_to(std::uint64_t offset, io::OutputFile& out) {
+  static constexpr std::byte zeros[4096] = {};
+  while (out.tell() < offset)
+    out.write(std::span(zeros).first(std::min<std::uint64_t>(sizeof zeros, offset - out.tell())));
+}
+
+/// One file's header and tensors, each written while the next is made.
+void write_tensors(const Shard& shard, const FileLayout& layout, io::OutputFile& out, Watched& watched) {
+  out.write(layout.header);
   Background disk;
+  auto begin = layout.begins.begin();
   for (const TensorGroup& group : shard.groups) {
     watched.begin(group);
-    disk.push([&out, parts = group.make()] {
+    disk.push([&out, begin, parts = group.make()]() mutable {
       for (const io::Bytes& part : parts) {
+        pad_to(*begin++, out);
         out.write(part.view());
         part.release();
       }
     });
+    begin += static_cast<std::ptrdiff_t>(group.tensors.size());
     watched.end(group);
   }
   disk.finish();
+  pad_to(layout.size, out);
 }
 
 /// The documents are entries of the file's metadata.
-void write_file(CheckpointPlan plan, const Checkpoint& source, const CheckpointTarget& target,
-                const CheckpointWatch& watch) {
+void write_file(CheckpointPlan plan, const Checkpoint& source, std::string_view container,
+                const CheckpointTarget& target, const CheckpointWatch& watch) {
   Watched watched(watch, plan);
   InputDigest digest(source);
-  Shard shard{target.path, aligned(std::move(plan.groups))};
-  const auto header_with = [&](Json input_digest) {
+  const bool has_holes = container == "gguf";
+  Shard shard{target.path, has_holes ? std::move(plan.groups) : aligned(std::move(plan.groups))};
+  const auto layout_with = [&](Json input_digest) {
     io::Metadata metadata = plan.metadata;
     metadata.insert(plan.documents.begin(), plan.documents.end());
     metadata["nvfp4_provenance"] = provenance(plan, std::move(input_digest));
-    return header(shard, metadata);
+    return file_layout(container, tensors_of(shard), metadata);
   };
   io::OutputFile out(target.path, target.overwrite);
-  out.write(header_with(no_digest(source)));
-  write_tensors(shard, out, watched);
+  write_tensors(shard, layout_with(no_digest(source)), out, watched);
   out.seek(0);
-  out.write(header_with(digest.get()));
+  out.write(layout_with(digest.get()).header);
   out.commit();
 }
 
 void write_shard(const Shard& shard, const CheckpointPlan& plan, const PartialFolder& folder,
                  Watched& watched) {
   io::OutputFile out(folder.file(shard.name), io::Overwrite::no);
-  out.write(header({shard.name, shard.groups}, plan.metadata));
-  write_tensors(shard, out, watched);
+  write_tensors(shard, file_layout("safetensors", tensors_of(shard), plan.metadata), out, watched);
   out.commit();
 }
 
@@ -162,7 +166,8 @@ void write_shard(const Shard& shard, const CheckpointPlan& plan, const PartialFo
 std::string fingerprint(const CheckpointPlan& plan, const std::vector<Shard>& shards,
                         const Checkpoint& source) {
   std::string text = plan.provenance.dump();
-  for (const Shard& shard : shards) text += header(shard, plan.metadata);
+  for (const Shard& shard : shards)
+    text += file_layout("safetensors", tensors_of(shard), plan.metadata).header;
   for (const auto& [name, document] : plan.documents) text += name + document;
   for (const CheckpointFile& file : source.files()) text += file_state(file.path);
   return io::sha256(std::as_bytes(std::span(text)));
@@ -203,7 +208,7 @@ void write_checkpoint(CheckpointPlan plan, const Checkpoint& source, std::string
   if (one_file && target.resume)
     throw std::invalid_argument(target.path +
                                 ": only a folder is written in parts that a later run can keep");
-  one_file ? write_file(std::move(plan), source, target, watch)
+  one_file ? write_file(std::move(plan), source, container, target, watch)
            : write_folder(std::move(plan), source, target, watch);
 }
 

@@ -89,9 +89,14 @@ constexpr Decoder decoders[] = {
     {"Q4_1", decode_q4_1},
 };
 
+const Decoder* find_decoder(std::string_view type) {
+  const auto found = std::ranges::find(decoders, type, &Decoder::type);
+  return found == std::end(decoders) ? nullptr : found;
+}
+
 const Decoder& decoder_of(const Gguf& file, const GgufTensor& tensor) {
-  const auto found = std::ranges::find(decoders, tensor.type, &Decoder::type);
-  if (found == std::end(decoders))
+  const Decoder* found = find_decoder(tensor.type);
+  if (!found)
     throw FileError(file.file(), "tensor " + in_quotes(tensor.name), "F32, F16, BF16, Q8_0, Q4_0 or Q4_1",
                     tensor.type);
   return *found;
@@ -110,6 +115,8 @@ Extent extent(const GgufTensor& tensor) {
 }
 
 }  // namespace
+
+bool has_gguf_values(std::string_view type) { return find_decoder(type) != nullptr; }
 
 void gguf_rows(const Gguf& file, std::string_view name, std::int64_t first, std::span<float> out) {
   const GgufTensor& tensor = file.tensor(name);

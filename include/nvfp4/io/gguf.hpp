@@ -71,6 +71,7 @@ class Gguf final : public ArrayFile {
 /// and gguf-py decode them: F32, F16, BF16, Q8_0 (d * q), Q4_0 (d * (q - 8)), Q4_1 (d * q + m); the
 /// products are exact. Bit for bit, but for NaN's payload. Throws FileError for another type, std::invalid_argument where `out` is no
 /// whole number of the tensor's rows.
+bool has_gguf_values(std::string_view type);
 void gguf_rows(const Gguf&, std::string_view name, std::int64_t first, std::span<float> out);
 Matrix gguf_values(const Gguf&, std::string_view name);
 
