@@ -26,9 +26,9 @@ std::string_view layout_of(const Checkpoint& c, const Weight& w) {
     const Tensor& t = c.at(name);
     if (!t.block_type.empty()) return "blocks";
     if (t.info.type != io::ElementType::f8_e4m3) continue;
-    Shape linear = w.shape;
-    linear.back() /= w.block();
-    if (t.shape != linear) return "128x4";
+    Shape linear = w.shape, wide = w.shape;  // ModelOpt's W4A8 has a block scale for 32 elements
+    linear.back() /= w.block(), wide.back() /= 32;
+    if (t.shape != linear && t.shape != wide) return "128x4";
   }
   return "linear";
 }

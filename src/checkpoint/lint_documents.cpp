@@ -88,16 +88,35 @@ void lint_modules(const LintInput& in, const Declaration& d, Findings& findings)
   }
 }
 
+/// ModelOpt's W4A8_NVFP4_FP8 has a block scale for 32 elements.
+std::int64_t stored_group(const Checkpoint& c, const Weight& w) {
+  Shape wide = w.shape;
+  wide.back() /= 32;
+  for (const std::string& name : w.tensors)
+    if (const Tensor& t = c.at(name); t.info.type == ElementType::f8_e4m3 && t.shape == wide) return 32;
+  return w.block();
+}
+
 void lint_group_size(const LintInput& in, const Declaration& d, Findings& findings) {
   if (!d.group_size || !d.block_scaled) return;
+  std::vector<std::pair<const Weight*, std::int64_t>> others;
+  std::size_t expected = 0;
   for (const HeldWeight& held : in.weights) {
     if (d.expected(module_of(held.weight.name)) == Expected::otherwise_quantized) continue;
-    if (held.weight.block() == *d.group_size) continue;
+    ++expected;
+    const std::int64_t group = stored_group(in.checkpoint, held.weight);
+    if (group != *d.group_size) others.emplace_back(&held.weight, group);
+  }
+  const std::string declared = "group_size " + std::to_string(*d.group_size);
+  if (!others.empty() && others.size() == expected) {
     findings.add("NV019", d.document,
-                 "declares group_size " + std::to_string(*d.group_size) + ", and the blocks of " +
-                     held.weight.name + " have " + std::to_string(held.weight.block()) + " elements");
+                 "declares " + declared + ", and the blocks of all " + std::to_string(expected) +
+                     " weights have " + std::to_string(others[0].second) + " elements");
     return;
   }
+  for (const auto& [w, group] : others)
+    findings.add("NV019", w->name,
+                 "has blocks of " + std::to_string(group) + ": " + d.document + " declares " + declared);
 }
 
 bool has_any(const Checkpoint& c, const std::vector<std::string>& endings) {

@@ -130,12 +130,19 @@ class PartsOfOne {
                         expected.back()};
     const std::string found = "block scales " + quoted(scales.info.name) + " are " + shape_text(scales.shape);
     const std::string wanted = "codes " + shape_text(codes.shape) + " expect " + shape_text(expected);
-    const bool tiled = static_cast<std::uint64_t>(elements(scales.shape)) == extent.tiled();
+    const bool tiled = is_tiled(scales.shape, extent);
     if (!tiled)
       add("NV016", found + ": " + wanted + implied_group(codes, scales));
     else if (!may_be_swizzled(in_.checkpoint))
       add("NV006", found + ", the size of the 128x4 layout: linear " + wanted);
     if (tiled) lint_padding(in_.checkpoint, scales, extent, parts_.weight, findings_);
+  }
+
+  /// Where both layouts have one size, only torchao's shape of tiles tells them apart.
+  static bool is_tiled(const Shape& found, const Extent& extent) {
+    if (static_cast<std::uint64_t>(elements(found)) != extent.tiled()) return false;
+    if (extent.tiled() != extent.linear()) return true;
+    return found.back() == (extent.blocks + 3) / 4 * 16;
   }
 
   static std::string implied_group(const Tensor& codes, const Tensor& scales) {

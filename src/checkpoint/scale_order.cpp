@@ -11,8 +11,8 @@ namespace {
 
 constexpr std::int64_t sampled_rows = 2048;  ///< whole tiles: both orders stay within them
 
-/// Over 39 matrices of a real encoder a wrong order is 11 deviations or more below the right one, 384 x 24 scales the
-/// smallest; the right one is never above 2.2, nor is noise.
+/// Of 39 matrices of a real encoder, 384 x 24 scales the smallest, 38 are 11 deviations or more worse in a wrong order,
+/// and one shows nothing; the right order is never 3 worse, nor is noise.
 constexpr double deviations_needed = 8, gain_needed = 0.02;
 
 struct Variance {
