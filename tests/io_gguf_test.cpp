@@ -134,7 +134,8 @@ TEST_CASE("gguf: decoded as the package decodes") {
   for (const std::string& name : expected->names()) {
     CAPTURE(name);
     const Matrix values = gguf_values(file, name);
-    const auto want = expected->read(name).f32(Shape{values.rows, values.cols});
+    const Array stored = expected->read(name);
+    const auto want = stored.f32(Shape{values.rows, values.cols});
     std::size_t equal = 0;
     for (std::size_t i = 0; i < want.size(); ++i) equal += same(values.f32()[i], want[i]);
     CHECK(equal == want.size());

@@ -52,10 +52,6 @@ std::string_view gguf_type_of(const OutputTensor& t) {
   return found == types.end() ? std::string_view{} : found->name;
 }
 
-bool is_widened(const Tensor& t, std::string_view container) {
-  return container != "gguf" && !t.block_type.empty();
-}
-
 TensorGroup kept_in(std::string_view container, const Checkpoint& c, const Tensor& t, bool widen) {
   TensorGroup as_it_is = copied(c, t);
   if (container == "gguf") {
@@ -63,7 +59,7 @@ TensorGroup kept_in(std::string_view container, const Checkpoint& c, const Tenso
     if (t.shape.size() > 4) refuse(t, "GGUF has 4 dimensions at most");
     return as_it_is;
   }
-  if (!is_widened(t, container)) return as_it_is;
+  if (t.block_type.empty()) return as_it_is;
   if (!io::has_gguf_values(t.block_type)) refuse(t, "safetensors has no type " + type_name(t));
   if (!widen) refuse(t, "safetensors has no type " + type_name(t) + ": --widen makes it float32");
   return widened(c, t);

@@ -8,9 +8,6 @@ namespace nvfp4 {
 /// GGUF's name of the tensor's type; empty where it has none.
 std::string_view gguf_type_of(const OutputTensor&);
 
-/// ggml's blocks that no safetensors file can hold, but FP32 numbers can stand for.
-bool is_widened(const Tensor&, std::string_view container);
-
 /// A tensor of the input as a file of the container holds it: as it is, or widened. Throws std::invalid_argument for a
 /// type that the container has not, and for one that would be widened where that was not asked for.
 TensorGroup kept_in(std::string_view container, const Checkpoint&, const Tensor&, bool widen);

@@ -4,6 +4,7 @@
 #include <nvfp4/version.hpp>
 
 #include "container.hpp"
+#include "inversions.hpp"
 #include "summary.hpp"
 #include "walk.hpp"
 #include "write.hpp"
@@ -16,15 +17,25 @@ bool is_dropped(const std::string& name, const std::vector<std::string>& drop) {
                      [&](const std::string& glob) { return matches_glob(name, glob); });
 }
 
-/// The input's own provenance stays beside this step's.
-nlohmann::ordered_json provenance(const Checkpoint& source, const Convention& from, const Convention& to) {
+constexpr const char* turned_key = "scales_before_inversion";
+
+/// The input's own, an object; empty where it has none.
+nlohmann::ordered_json provenance_of(const Checkpoint& source) {
+  const auto text = source.documents().find("nvfp4_provenance");
+  const auto none = nlohmann::ordered_json::object();
+  if (text == source.documents().end()) return none;
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(text->second, nullptr, false);
+  return json.is_object() ? json : none;
+}
+
+/// The input's provenance stays beside this step's.
+nlohmann::ordered_json provenance(nlohmann::ordered_json before, const Convention& from, const Convention& to,
+                                  const Inversions& inversions) {
   nlohmann::ordered_json json{
       {"library_version", NVFP4_VERSION}, {"converted_from", from.name}, {"format", to.name}};
-  const auto before = source.documents().find("nvfp4_provenance");
-  if (before != source.documents().end()) {
-    nlohmann::ordered_json parsed = nlohmann::ordered_json::parse(before->second, nullptr, false);
-    if (!parsed.is_discarded()) json["before"] = std::move(parsed);
-  }
+  before.erase(turned_key);
+  if (!before.empty()) json["before"] = std::move(before);
+  if (auto kept = inversions.json(); !kept.is_null()) json[turned_key] = std::move(kept);
   return json;
 }
 
@@ -54,12 +65,18 @@ Weight directed(Weight w, const Convention& to) {
   return w;
 }
 
-TensorGroup rewritten(const Checkpoint& source, const Weight& w, const Convention& from,
-                      const Convention& to) {
+StoredWeight turned(StoredWeight s, const Inversions& inversions, ScaleUse use) {
+  if (s.second) s.second = inversions.turned(s.weight.name, "second", *s.second, use);
+  if (s.input) s.input = inversions.turned(s.weight.name, "input", *s.input, use);
+  return s;
+}
+
+TensorGroup rewritten(const Checkpoint& source, const Weight& w, const Convention& from, const Convention& to,
+                      const Inversions& inversions) {
   if (const std::string obstacle = to.obstacle(w); !obstacle.empty())
     throw std::invalid_argument(source.path() + ": " + w.name + ": " + obstacle);
   return {to.parts(directed(w, to)), input_bytes(source, w),
-          [&source, &from, &to, &w] { return to.store(from.load(source, w)); }};
+          [&] { return to.store(turned(from.load(source, w), inversions, to.use)); }};
 }
 
 }  // namespace
@@ -70,16 +87,17 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   const Checkpoint source(in);
   source.require_whole();
   const Convention& from = source_convention(source);
-  CheckpointPlan plan{.documents = source.documents(),
-                      .metadata = source.metadata(),
-                      .companions = source.companions(),
-                      .provenance = provenance(source, from, to)};
+  CheckpointPlan plan{
+      .documents = source.documents(), .metadata = source.metadata(), .companions = source.companions()};
+  const nlohmann::ordered_json before = provenance_of(source);
+  Inversions inversions(before.value(turned_key, nlohmann::ordered_json()));
   Description description;
   Tally tally;
   const bool as_it_is = &from == &to && !to.declares_from_itself;
   const std::vector<Weight> weights = from.find(source);
   const auto move = [&](const Weight& w) {
-    plan.groups.push_back(as_it_is ? unchanged(source, w) : rewritten(source, w, from, to));
+    plan.groups.push_back(as_it_is ? unchanged(source, w) : rewritten(source, w, from, to, inversions));
+    inversions.keep(source, w, to.use);
     description.weights.push_back(directed(w, to));
     tally.quantize(w, plan.groups.back());
   };
@@ -98,6 +116,7 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   description.kept = tally.kept_modules();
   if (&from != &to) from.undeclare(plan.documents, plan.metadata);
   if (!as_it_is) to.declare(description, plan.documents, plan.metadata);
+  plan.provenance = provenance(before, from, to, inversions);
   write_checkpoint(std::move(plan), source, to.file, target, watch);
   return tally.summary();
 }

@@ -24,7 +24,7 @@ struct CheckpointPlan {
   Documents documents;
   io::Metadata metadata;  ///< of every file's header
   std::vector<std::string> companions;
-  nlohmann::ordered_json provenance;  ///< the SHA-256 of the input comes when it is known
+  nlohmann::ordered_json provenance = {};  ///< the SHA-256 of the input comes when it is known
 };
 
 /// A tensor of the input as it is.

@@ -36,7 +36,8 @@ struct Weight {
                           input =
                               {};  ///< the directions of the weight's second-level scale, and of its input's
   Dtype original = Dtype::bf16;    ///< that it was made from, where the convention says so
-  std::vector<std::string> tensors = {};  ///< of the checkpoint, that it is made of
+  std::vector<std::string> tensors =
+      {};  ///< of the checkpoint, that it is made of; those of `second` and `input` last
 
   std::int64_t rows() const { return elements(shape) / cols(); }
   std::int64_t cols() const { return shape.back(); }

@@ -68,12 +68,13 @@ class Gguf final : public ArrayFile {
 };
 
 /// Rows first, first + 1, ... of a tensor (leading dimensions flattened; rank below 2 is one row) as FP32, as ggml
-/// and gguf-py decode them: F32, F16, BF16, Q8_0 (d * q), Q4_0 (d * (q - 8)), Q4_1 (d * q + m); the
-/// products are exact. Bit for bit, but for NaN's payload. Throws FileError for another type, std::invalid_argument where `out` is no
-/// whole number of the tensor's rows.
-bool has_gguf_values(std::string_view type);
+/// and gguf-py decode them: F32, F16, BF16, Q8_0 (d * q), Q4_0 (d * (q - 8)), Q4_1 (d * q + m); the products are
+/// exact. Bit for bit, but for NaN's payload. Throws FileError for another type, std::invalid_argument where `out`
+/// is no whole number of the tensor's rows.
 void gguf_rows(const Gguf&, std::string_view name, std::int64_t first, std::span<float> out);
 Matrix gguf_values(const Gguf&, std::string_view name);
+/// Whether gguf_rows() decodes this type.
+bool has_gguf_values(std::string_view type);
 
 /// Where everything lies in a file that has these tensors in this order, each as soon as the alignment allows.
 struct GgufLayout {
@@ -81,9 +82,9 @@ struct GgufLayout {
   std::vector<std::uint64_t> begins;  ///< of each tensor, in the file
   std::uint64_t size = 0;             ///< of the file; what no tensor takes is zeros
 };
-/// Version 3, the bytes of gguf-py's writer. Throws as array_info() does, std::overflow_error beyond 2^62 bytes, and std::invalid_argument for a name given
-/// twice, with NUL or not UTF-8, and for a general.alignment that is no power of two up to 2^24. (ggml itself, as
-/// most build it, reads names of up to 63 bytes.)
+/// Version 3, the bytes of gguf-py's writer. Throws as array_info() does; std::overflow_error beyond 2^62 bytes;
+/// std::invalid_argument for a name given twice, with NUL or not UTF-8, and for a general.alignment that is no power
+/// of two up to 2^24. (ggml itself, as most build it, reads names of up to 63 bytes.)
 GgufLayout gguf_layout(const GgufMetadata&, std::span<const GgufTensor>);
 
 /// Writes a file in one pass and constant memory: the tensors' bytes in their order, in pieces of any size.
