@@ -126,8 +126,7 @@ void Checkpoint::open_index(const std::string& path) {
   }
 }
 
-void Checkpoint::open_file(const std::string& path) {
-  io::Bytes bytes = io::read_bytes(path);
+void Checkpoint::open_bytes(io::Bytes bytes, const std::string& path) {
   auto arrays = io::open_arrays(bytes, path);
   if (arrays->container() != "safetensors" && arrays->container() != "gguf")
     throw FileError(path, "file", "a .safetensors or .gguf checkpoint", arrays->container());

@@ -36,6 +36,8 @@ class Checkpoint {
  public:
   /// Throws io::FileError.
   explicit Checkpoint(const std::string& path);
+  /// One file that was read already.
+  Checkpoint(io::Bytes file, const std::string& path) : path_(path) { open_bytes(std::move(file), path); }
 
   const std::string& path() const { return path_; }
   bool is_folder() const { return is_folder_; }
@@ -68,7 +70,8 @@ class Checkpoint {
  private:
   void open_folder();
   void open_index(const std::string& path);
-  void open_file(const std::string& path);
+  void open_file(const std::string& path) { open_bytes(io::read_bytes(path), path); }
+  void open_bytes(io::Bytes, const std::string& path);
   void take_tensors(std::size_t file);
 
   std::string path_;

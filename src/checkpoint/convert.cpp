@@ -4,7 +4,7 @@
 #include <nvfp4/version.hpp>
 
 #include "container.hpp"
-#include "inversions.hpp"
+#include "scale_history.hpp"
 #include "summary.hpp"
 #include "walk.hpp"
 #include "write.hpp"
@@ -17,7 +17,7 @@ bool is_dropped(const std::string& name, const std::vector<std::string>& drop) {
                      [&](const std::string& glob) { return matches_glob(name, glob); });
 }
 
-constexpr const char* turned_key = "scales_before_inversion";
+constexpr const char* history_key = "scales_before";
 
 /// The input's own, an object; empty where it has none.
 nlohmann::ordered_json provenance_of(const Checkpoint& source) {
@@ -30,12 +30,12 @@ nlohmann::ordered_json provenance_of(const Checkpoint& source) {
 
 /// The input's provenance stays beside this step's.
 nlohmann::ordered_json provenance(nlohmann::ordered_json before, const Convention& from, const Convention& to,
-                                  const Inversions& inversions) {
+                                  const ScaleHistory& history) {
   nlohmann::ordered_json json{
       {"library_version", NVFP4_VERSION}, {"converted_from", from.name}, {"format", to.name}};
-  before.erase(turned_key);
+  before.erase(history_key);
   if (!before.empty()) json["before"] = std::move(before);
-  if (auto kept = inversions.json(); !kept.is_null()) json[turned_key] = std::move(kept);
+  if (auto scales = history.json(); !scales.is_null()) json[history_key] = std::move(scales);
   return json;
 }
 
@@ -58,25 +58,29 @@ TensorGroup unchanged(const Checkpoint& source, const Weight& w) {
   return group;
 }
 
-/// The weight in the direction of the target's second-level scales.
-Weight directed(Weight w, const Convention& to) {
+/// The weight in the direction of the target's second-level scales, without the one that stands for none.
+Weight directed(const Checkpoint& source, Weight w, const ScaleHistory& history, const Convention& to) {
+  if (history.was_single_level(source, w)) w.second.reset();
   if (w.second) w.second = to.use;
   if (w.input) w.input = to.use;
   return w;
 }
 
-StoredWeight turned(StoredWeight s, const Inversions& inversions, ScaleUse use) {
-  if (s.second) s.second = inversions.turned(s.weight.name, "second", *s.second, use);
-  if (s.input) s.input = inversions.turned(s.weight.name, "input", *s.input, use);
+StoredWeight turned(StoredWeight s, const Weight& w, const ScaleHistory& history, ScaleUse use) {
+  if (!w.second) s.second.reset();
+  if (s.second) s.second = history.turned(s.weight.name, "second", *s.second, use);
+  if (s.input) s.input = history.turned(s.weight.name, "input", *s.input, use);
   return s;
 }
 
-TensorGroup rewritten(const Checkpoint& source, const Weight& w, const Convention& from, const Convention& to,
-                      const Inversions& inversions) {
-  if (const std::string obstacle = to.obstacle(w); !obstacle.empty())
+/// `moved` is the weight as the output has it.
+TensorGroup rewritten(const Checkpoint& source, const Weight& w, const Weight& moved, const Convention& from,
+                      const Convention& to, const ScaleHistory& history) {
+  if (const std::string obstacle = to.obstacle(moved); !obstacle.empty())
     throw std::invalid_argument(source.path() + ": " + w.name + ": " + obstacle);
-  return {to.parts(directed(w, to)), input_bytes(source, w),
-          [&] { return to.store(turned(from.load(source, w), inversions, to.use)); }};
+  return {to.parts(moved), input_bytes(source, w), [&source, &w, moved, &from, &to, &history] {
+            return to.store(turned(from.load(source, w), moved, history, to.use));
+          }};
 }
 
 }  // namespace
@@ -90,15 +94,16 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   CheckpointPlan plan{
       .documents = source.documents(), .metadata = source.metadata(), .companions = source.companions()};
   const nlohmann::ordered_json before = provenance_of(source);
-  Inversions inversions(before.value(turned_key, nlohmann::ordered_json()));
+  ScaleHistory history(before.value(history_key, nlohmann::ordered_json()));
   Description description;
   Tally tally;
   const bool as_it_is = &from == &to && !to.declares_from_itself;
   const std::vector<Weight> weights = from.find(source);
   const auto move = [&](const Weight& w) {
-    plan.groups.push_back(as_it_is ? unchanged(source, w) : rewritten(source, w, from, to, inversions));
-    inversions.keep(source, w, to.use);
-    description.weights.push_back(directed(w, to));
+    const Weight moved = directed(source, w, history, to);
+    plan.groups.push_back(as_it_is ? unchanged(source, w) : rewritten(source, w, moved, from, to, history));
+    history.keep(source, w, to.use);
+    description.weights.push_back(moved);
     tally.quantize(w, plan.groups.back());
   };
   std::vector<std::string> strangers;
@@ -116,7 +121,7 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   description.kept = tally.kept_modules();
   if (&from != &to) from.undeclare(plan.documents, plan.metadata);
   if (!as_it_is) to.declare(description, plan.documents, plan.metadata);
-  plan.provenance = provenance(before, from, to, inversions);
+  plan.provenance = provenance(before, from, to, history);
   write_checkpoint(std::move(plan), source, to.file, target, watch);
   return tally.summary();
 }

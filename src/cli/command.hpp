@@ -60,6 +60,7 @@ Run declare_identify(CLI::App&);
 Run declare_explain(CLI::App&);
 Run declare_linear(CLI::App&);
 Run declare_inspect(CLI::App&);
+Run declare_lint(CLI::App&);
 Run declare_dialects(CLI::App&);
 Run declare_study_schemes(CLI::App&);
 Run declare_bench(CLI::App&);

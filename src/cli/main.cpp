@@ -31,6 +31,7 @@ constexpr Command table[] = {
     {"explain", "one value through every step: bits, neighbours, ties, errors", declare_explain},
     {"linear", "one linear layer, forward and backward, by a recipe", declare_linear},
     {"inspect", "what a tensor or checkpoint holds", declare_inspect},
+    {"lint", "what is wrong with a checkpoint, by stable codes with hints", declare_lint},
     {"dialects", "the dialects, their sources and the evidence for them", declare_dialects},
     {"study schemes", "what each recipe costs a layer: errors, bias, bits, multiplications",
      declare_study_schemes},

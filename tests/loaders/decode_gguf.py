@@ -7,9 +7,15 @@ from gguf import GGUFReader, dequantize
 from safetensors.numpy import save_file
 
 
+def number(tensor):
+    """float32, but for a tensor of integers, which gguf-py gives as it is."""
+    if tensor.data.dtype.kind == "i":
+        return tensor.data
+    return dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+
+
 def decoded(path):
-    values = {t.name: dequantize(t.data, t.tensor_type).astype(np.float32).reshape(t.shape[::-1])
-              for t in GGUFReader(path).tensors}
+    values = {t.name: number(t).reshape(t.shape[::-1]) for t in GGUFReader(path).tensors}
     for name in [name for name in values if name.endswith(".weight")]:
         scale = values.get(name.removesuffix(".weight") + ".scale")
         if scale is not None:

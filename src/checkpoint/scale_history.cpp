@@ -1,5 +1,6 @@
-#include "inversions.hpp"
+#include "scale_history.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
@@ -33,17 +34,29 @@ std::vector<float> values(const Json& list) {
   return all;
 }
 
+constexpr const char *turned_key = "turned", *single_level_key = "single_level";
+
 }  // namespace
 
-Inversions::Inversions(const Json& before) {
+ScaleHistory::ScaleHistory(const Json& before) {
   if (!before.is_object()) return;
-  for (const auto& [weight, scales] : before.items())
+  const Json turned = before.value(turned_key, Json::object());
+  for (const auto& [weight, scales] : turned.items())
     if (scales.is_object())
       for (const auto& [which, list] : scales.items()) before_[{weight, which}] = values(list);
+  for (const Json& weight : before.value(single_level_key, Json::array()))
+    if (weight.is_string()) single_level_before_.insert(weight.get<std::string>());
 }
 
-SecondScale Inversions::turned(const std::string& weight, const std::string& which, const SecondScale& scale,
-                               ScaleUse use) const {
+bool ScaleHistory::was_single_level(const Checkpoint& checkpoint, const Weight& w) const {
+  if (!w.second || !single_level_before_.contains(w.name)) return false;
+  const std::string& tensor = w.tensors.end()[w.input ? -2 : -1];
+  const SecondScale scale = read_scales(checkpoint, tensor, *w.second);
+  return std::all_of(scale.values.begin(), scale.values.end(), [](float x) { return x == 1; });
+}
+
+SecondScale ScaleHistory::turned(const std::string& weight, const std::string& which,
+                                 const SecondScale& scale, ScaleUse use) const {
   if (scale.use == use) return scale;
   const auto original = before_.find({weight, which});
   if (original != before_.end()) {
@@ -53,7 +66,8 @@ SecondScale Inversions::turned(const std::string& weight, const std::string& whi
   return inverted(scale);
 }
 
-void Inversions::keep(const Checkpoint& checkpoint, const Weight& w, ScaleUse use) {
+void ScaleHistory::keep(const Checkpoint& checkpoint, const Weight& w, ScaleUse use) {
+  if (!w.second || was_single_level(checkpoint, w)) single_level_.insert(w.name);
   // Weight::tensors has them last, in this order.
   auto tensor = w.tensors.end() - w.second.has_value() - w.input.has_value();
   for (const auto& [which, direction] : {std::pair{"second", w.second}, {"input", w.input}}) {
@@ -68,10 +82,12 @@ void Inversions::keep(const Checkpoint& checkpoint, const Weight& w, ScaleUse us
   }
 }
 
-Json Inversions::json() const {
-  Json all;
+Json ScaleHistory::json() const {
+  Json turned, all;
   for (const auto& [key, list] : kept_)
-    for (const float value : list) all[key.first][key.second].push_back(bits(value));
+    for (const float value : list) turned[key.first][key.second].push_back(bits(value));
+  if (!turned.is_null()) all[turned_key] = std::move(turned);
+  if (!single_level_.empty()) all[single_level_key] = single_level_;
   return all;
 }
 
