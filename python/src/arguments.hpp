@@ -95,5 +95,6 @@ void bind_tensor(nb::module_&);
 void bind_products(nb::module_&);
 void bind_recipes(nb::module_&);
 void bind_tables(nb::module_&);
+void bind_training(nb::module_&);
 
 }  // namespace nvfp4::python
