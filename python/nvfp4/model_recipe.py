@@ -64,6 +64,6 @@ def published_model_recipe(model, steps, late_switch=False):
 
 
 def post_qk_protection(recipe="chon", attention="softmax"):
-    """Everything by this recipe but what CHON (arXiv 2602.02047) keeps in BF16 after QK: of attention "softmax", "linear"
-    or "gla"."""
+    """Everything by this recipe but what CHON (arXiv 2602.02047) keeps in BF16 after QK: of attention "softmax",
+    "linear" or "gla"."""
     return _nvfp4.post_qk_protection(recipe_of(recipe), attention)

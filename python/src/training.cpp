@@ -1,4 +1,5 @@
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <nvfp4/model_recipe.hpp>
@@ -108,7 +109,15 @@ void bind_osci_reset(nb::module_& m) {
       .def_ro("track", &OsciReset::track)
       .def_ro("start", &OsciReset::start)
       .def_ro("threshold", &OsciReset::threshold)
-      .def_ro("share", &OsciReset::share);
+      .def_ro("share", &OsciReset::share)
+      .def(
+          "__getstate__",
+          [](const OsciReset& o) { return nb::make_tuple(o.period, o.track, o.start, o.threshold, o.share); })
+      .def("__setstate__",
+           [](OsciReset& o, const std::tuple<std::int64_t, std::int64_t, std::int64_t, float, int>& s) {
+             const auto& [period, track, start, threshold, share] = s;
+             new (&o) OsciReset{period, track, start, threshold, share};
+           });
   m.def("osci_reset", &reset, nb::arg("w"), nb::arg("w_dtype"), nb::arg("step"), nb::arg("how"),
         nb::arg("elements"), nb::arg("w_before"), nb::arg("d_before"), nb::arg("w_moved"), nb::arg("d_moved"),
         nb::arg("device"), nb::arg("num_threads"));

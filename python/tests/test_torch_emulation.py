@@ -20,8 +20,8 @@ def model():
 STORED = ["nvfp4_plain", "nvidia", "te_rowscaled", "mxfp4", "four_over_six", "quartet2"]
 
 
-@pytest.mark.parametrize("recipe", STORED + ["tetrajet_v2", "averis", "arcquant", "chon", "metis", "nvidia_sr_everywhere",
-                                             "bf16"])
+@pytest.mark.parametrize("recipe", STORED + ["tetrajet_v2", "averis", "arcquant", "chon", "metis",
+                                             "nvidia_sr_everywhere", "bf16"])
 def test_w4a4_has_the_bytes_of_fprop(x, recipe):
     plain = model()
     emulated = nt.emulate(model(), recipe)

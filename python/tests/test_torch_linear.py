@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -93,6 +96,24 @@ def test_only_gradients_that_are_asked_for(step):
     w = w.clone().requires_grad_()
     nt.linear(x, w).backward(dy)
     assert torch.equal(w.grad, nvfp4.linear_backward(x, w, dy, dx=False).dw)
+
+
+def test_no_tokens(step):
+    x, w = torch.empty(0, 64, requires_grad=True), step[1].clone().requires_grad_()
+    y = nt.linear(x, w)
+    y.sum().backward()
+    assert y.shape == (0, 32) and x.grad.shape == (0, 64) and not w.grad.any()
+
+
+def test_a_layer_is_copied_pickled_and_checkpointed(step):
+    layer = layer_of("chon", osci_reset=nvfp4.OsciReset(period=9, track=2))
+    x, once = step[0].clone().requires_grad_(), step[0].clone().requires_grad_()
+    torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False).sum().backward()
+    layer(once).sum().backward()
+    assert torch.equal(x.grad, once.grad)
+    layer.advance()
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert equal(copied.state_dict(), layer.state_dict()) and copied.osci_reset.period == 9
 
 
 def test_refusals(step):

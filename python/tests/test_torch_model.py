@@ -149,4 +149,5 @@ def test_osci_reset_goes_on_where_it_was(split):
     second.load_state_dict(first.state_dict())
     assert any("osci_reset.w" in key for key in first.state_dict()) == (split != 4)
     assert trained(second, 6 - split, first=split) == loss
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), second.state_dict().values(), strict=True))
+    states = zip(whole.state_dict().values(), second.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in states)

@@ -45,7 +45,8 @@ class Block(torch.nn.Module):
     def attended(self, qkv):
         rows, length, width = qkv.shape
         q, k, v = qkv.view(rows, length, 3, self.heads, width // 3 // self.heads).permute(2, 0, 3, 1, 4)
-        return functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(rows, length, -1)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return mixed.transpose(1, 2).reshape(rows, length, -1)
 
 
 class LanguageModel(torch.nn.Module):

@@ -1,5 +1,5 @@
-"""Trains one small language model under several recipes, on the CPU, and holds that losses are finite and fall, and that the
-same seed gives the same bits again. Writes losses.csv, table.md and losses.svg."""
+"""Trains one small language model under several recipes, on the CPU, and holds that losses are finite and fall, and
+that the same seed gives the same bits again. Writes losses.csv, table.md and losses.svg."""
 
 import argparse
 import hashlib
@@ -107,9 +107,11 @@ def write(rows, folder):
 
 def parsed(arguments):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--out", type=pathlib.Path, default=pathlib.Path("training"), help="folder of the artefacts")
+    parser.add_argument("-o", "--out", type=pathlib.Path, default=pathlib.Path("training"),
+                        help="folder of the artefacts")
     parser.add_argument("--recipes", nargs="+", default=RECIPES)
-    for name, value in {"steps": 200, "again": 20, "seed": 1, "width": 128, "blocks": 2, "rows": 4, "length": 64}.items():
+    numbers = {"steps": 200, "again": 20, "seed": 1, "width": 128, "blocks": 2, "rows": 4, "length": 64}
+    for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Linear layers of PyTorch by the library's recipes: training, whole models, and inference as FP4 hardware would do it."""
+"""Linear layers of PyTorch by the library's recipes: training, whole models, and emulated inference."""
 
 from .emulation import EmulatedLinear, emulate
 from .linear import Linear, draw, linear

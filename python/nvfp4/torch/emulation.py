@@ -85,15 +85,16 @@ def _emulated(layer, plan, name, place, weights_only):
     if _is_stored(recipe, weights_only):
         return EmulatedLinear(layer, recipe, weights_only)
     if weights_only and recipe.fprop.b.dialect:
-        raise ValueError(f"W4A16 by {recipe.name}: expected a recipe whose fprop rounds W to nearest, under scheme plain")
+        raise ValueError(f"W4A16 by {recipe.name}: expected a recipe whose fprop rounds W to nearest, under scheme "
+                         "plain")
     return Linear.of(layer, recipe).eval().requires_grad_(False)
 
 
 def emulate(model, recipe="nvfp4_plain", rules=None, *, weights_only=False, blocks=None):
-    """The model with its torch.nn.Linear layers doing fprop of the recipe, for inference: W4A4, or with weights_only W4A16,
-    where the decoded weight meets activations in BF16. Weights are quantized once and stored as codes; where a scheme
-    patches or splits them (chon, arcquant, averis, metis) they are quantized in every pass, to the same codes, and what
-    the scheme calibrates comes from the first batch. rules and blocks as in convert()."""
+    """The model with its torch.nn.Linear layers doing fprop of the recipe, for inference: W4A4, or with weights_only
+    W4A16, where the decoded weight meets activations in BF16. Weights are quantized once and stored as codes; where a
+    scheme patches or splits them (chon, arcquant, averis, metis) they are quantized in every pass, to the same codes,
+    and what the scheme calibrates comes from the first batch. rules and blocks as in convert()."""
     plan = model_recipe_of(recipe, rules)
     return replace_linears(model, lambda name, layer: _emulated(layer, plan, name, place_of(model, name, blocks),
                                                                 weights_only))

@@ -1,5 +1,5 @@
-"""What schemes keep from step to step, as one int64 tensor a layer: a row for each list, its length before its numbers, -1
-where there is none yet. It has room for as many numbers as the layer has channels."""
+"""What schemes keep from step to step, as one int64 tensor a layer: a row for each list, its length before its numbers,
+-1 where there is none yet. It has room for as many numbers as the layer has channels."""
 
 import torch
 

@@ -32,7 +32,7 @@ def finished(y, bias, dtype):
 
 
 def linear(x, w, bias=None, recipe="nvidia", *, seed=0):
-    """x W^T + bias, whose gradients are the recipe's dgrad and wgrad: with the same seed, the bytes of nvfp4.linear() in
+    """x W^T + bias, whose gradients are the recipe's dgrad and wgrad: the bytes of nvfp4.linear() of the same seed, in
     float32, rounded to x's element type. Schemes calibrate on these matrices. x is (..., in), w (out, in)."""
     plan = recipe if isinstance(recipe, str) and not recipe.endswith(".json") else _plan_text(recipe)
     clock = torch.tensor([0, 0, 0, _signed(seed)], device=w.device)
@@ -45,10 +45,10 @@ def _plan_text(recipe):
 
 
 class Linear(torch.nn.Linear):
-    """torch.nn.Linear by a recipe, or by the one that a ModelRecipe has for this layer at this step. Random bits are those
-    of draw(seed, layer, step), the same in every forward pass of a step, so that a pass done again gives the same bytes;
-    advance() goes to the next step. `clock` (seed, layer, step, draw) and what schemes keep are in state_dict: a resumed
-    training gives the same bytes. In evaluation schemes calibrate only where nothing is kept yet."""
+    """torch.nn.Linear by a recipe, or by the one that a ModelRecipe has for this layer at this step. Random bits are
+    those of draw(seed, layer, step), the same in every forward pass of a step, so that a pass done again gives the same
+    bytes; advance() goes to the next step. `clock` (seed, layer, step, draw) and what schemes keep are in state_dict: a
+    resumed training gives the same bytes. In evaluation schemes calibrate only where nothing is kept yet."""
 
     def __init__(self, in_features, out_features, bias=True, recipe="nvidia", *, seed=0, layer=0, name="", block=0,
                  blocks=1, osci_reset=None, device=None, dtype=None):
@@ -59,7 +59,8 @@ class Linear(torch.nn.Linear):
         self.plan = plan.text
         self.osci_reset, self.osci_state = osci_reset, ()
         device = self.weight.device
-        self.register_buffer("clock", torch.tensor([_signed(seed), layer, 0, _signed(draw(seed, layer, 0))], device=device))
+        clock = [_signed(seed), layer, 0, _signed(draw(seed, layer, 0))]
+        self.register_buffer("clock", torch.tensor(clock, device=device))
         self.register_buffer("kept", empty(plan.model.recipe, max(self.in_features, self.out_features), device))
 
     @classmethod

@@ -12,7 +12,8 @@ def linears(model):
 
 
 def place_of(model, name, blocks):
-    """The block that a layer is in, and how many there are: of the module named `blocks`, or the outermost ModuleList."""
+    """The block that a layer is in, and how many there are: of the module named `blocks`, or the outermost
+    ModuleList."""
     parts = name.split(".")
     for length in range(len(parts)):
         path = ".".join(parts[:length])
@@ -39,8 +40,8 @@ def replace_linears(model, make):
 def convert(model, recipe="nvidia", rules=None, *, seed=0, blocks=None, osci_reset=None):
     """The model with each torch.nn.Linear as an nvfp4.torch.Linear of the same parameters, numbered in the order of
     named_modules(). `recipe` and `rules` are those of nvfp4.model_recipe_of(): which layers stay in high precision, by
-    block and by name, and from which step on all do. `blocks` names the module whose children are the model's blocks, by
-    default the outermost ModuleList above a layer; layers outside of it are block 0 of 1. osci_reset: an
+    block and by name, and from which step on all do. `blocks` names the module whose children are the model's blocks,
+    by default the outermost ModuleList above a layer; layers outside of it are block 0 of 1. osci_reset: an
     nvfp4.OsciReset, for FP32 master weights. Layers in high precision run that recipe of the library, too."""
     plan = model_recipe_of(recipe, rules)
     numbers = iter(range(2**32))

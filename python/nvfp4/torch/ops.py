@@ -1,5 +1,6 @@
-"""The products of a linear layer as operators of torch, which torch.compile takes as they are. They are pure: the same
-arguments give the same bytes. `clock` is int64 (seed, layer, step, draw), of which draw is the seed of this step's bits."""
+"""The products of a linear layer as operators of torch, which torch.compile takes as they are. They are pure: the
+same arguments give the same bytes. `clock` is int64 (seed, layer, step, draw), of which draw is the seed of this step's
+bits."""
 
 import torch
 
@@ -38,6 +39,8 @@ def _kept(kept, plan, recipe, gemm, made):
 def linear_forward(x: torch.Tensor, w: torch.Tensor, clock: torch.Tensor, kept: torch.Tensor, plan: str,
                    calibrate: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Y = X W^T in float32, and what is kept then."""
+    if x.numel() == 0:
+        return _new(x, (*x.shape[:-1], w.shape[0])), kept.clone()
     p, (step, seed) = plan_of(plan), _moment(clock)
     recipe = p.recipe_at(step)
     made = products.linear_forward(_flat(x), w, recipe, seed=seed,
@@ -47,7 +50,11 @@ def linear_forward(x: torch.Tensor, w: torch.Tensor, clock: torch.Tensor, kept: 
 
 @linear_forward.register_fake
 def _(x, w, clock, kept, plan, calibrate):
-    return x.new_empty((*x.shape[:-1], w.shape[0]), dtype=torch.float32), torch.empty_like(kept)
+    return _new(x, (*x.shape[:-1], w.shape[0])), torch.empty_like(kept)
+
+
+def _new(like, shape):
+    return like.new_empty(shape, dtype=torch.float32)
 
 
 def _forward_again(x, w, recipe, seed, kept, plan):
@@ -62,6 +69,8 @@ def _forward_again(x, w, recipe, seed, kept, plan):
 def linear_backward(dy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, clock: torch.Tensor, kept: torch.Tensor,
                     plan: str, calibrate: bool, dx: bool, dw: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """dX and dW in float32, each where it is asked for, else empty, and what is kept then."""
+    if x.numel() == 0:
+        return _new(x, x.shape if dx else 0), _new(w, w.shape if dw else 0).zero_(), kept.clone()
     p, (step, seed) = plan_of(plan), _moment(clock)
     recipe, X, D = p.recipe_at(step), _flat(x), _flat(dy)
     forward = _forward_again(X, w, recipe, seed, kept, p)
@@ -71,15 +80,13 @@ def linear_backward(dy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, clock: t
         result = products.linear_backward(X, w, D, recipe, forward=forward, dx=gemm == "dgrad", dw=gemm == "wgrad",
                                           seed=seed, state=state)
         made[gemm], kept = result[index], _kept(kept, p, recipe, gemm, result)
-    none = x.new_empty(0, dtype=torch.float32)
-    return (made["dgrad"].view(x.shape) if dx else none, made["wgrad"] if dw else none.clone(),
+    return (made["dgrad"].view(x.shape) if dx else _new(x, 0), made["wgrad"] if dw else _new(w, 0),
             kept if made else kept.clone())
 
 
 @linear_backward.register_fake
 def _(dy, x, w, clock, kept, plan, calibrate, dx, dw):
-    return (x.new_empty(x.shape if dx else 0, dtype=torch.float32), w.new_empty(w.shape if dw else 0, dtype=torch.float32),
-            torch.empty_like(kept))
+    return _new(x, x.shape if dx else 0), _new(w, w.shape if dw else 0), torch.empty_like(kept)
 
 
 def _save(ctx, inputs, output):
