@@ -77,11 +77,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix in host memory, row-major. BF16 and FP16 are uint16 bits."""
+    """A matrix in host memory, row-major; BF16 is uint16 bits. `shape` is the argument's own."""
 
     array: np.ndarray
     dtype: str
     place: Place
+    shape: tuple
 
 
 def _torch_elements(x, torch, name):
@@ -89,8 +90,8 @@ def _torch_elements(x, torch, name):
     if x.dtype not in types and x.dtype != torch.uint16:
         raise ValueError(f"{name}: expected float32, float16 or bfloat16, found {x.dtype}")
     x = x.detach().cpu()
-    if x.dtype == torch.float32:
-        return x.numpy(), "fp32"
+    if x.dtype in (torch.float32, torch.float16):
+        return x.numpy(), types[x.dtype]
     return x.contiguous().view(torch.int16).numpy().view(np.uint16), types.get(x.dtype)
 
 
@@ -119,8 +120,8 @@ def matrix(x, dtype=None, name="x"):
         raise ValueError(f"{name}: expected elements of dtype '{given}', found {own}")
     if array.ndim < 2:
         raise ValueError(f"{name}: expected two dimensions or more, found shape {tuple(array.shape)}")
-    array = np.require(array.reshape(-1, array.shape[-1]), requirements=["C", "A"])
-    return Matrix(array, own or "bf16", Place.of(x))
+    rows = np.require(array.reshape(-1, array.shape[-1]), requirements=["C", "A"])
+    return Matrix(rows, own or "bf16", Place.of(x), array.shape)
 
 
 def byte_array(x, name):

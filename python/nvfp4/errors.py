@@ -2,7 +2,7 @@
 
 
 class FileError(OSError, ValueError):
-    """A file that cannot be read, is not what it should be, or cannot be written: "FILE: PLACE: expected X, found Y"."""
+    """A file that cannot be read, is not what it should be or cannot be written: "FILE: PLACE: expected X, found Y"."""
 
     def __init__(self, file, place, expected, found):
         super().__init__(f"{file}: {place}: expected {expected}, found {found}")

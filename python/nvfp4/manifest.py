@@ -17,6 +17,10 @@ def dialect_records():
     return {record["name"]: record for record in _nvfp4.dialects()}
 
 
+def codes_per_byte(dialect):
+    return 2 if dialect_records()[dialect]["element"] == "e2m1" else 1
+
+
 def _float_text(x):
     """As the program writes numbers: an exponent from 1e15 on."""
     text = repr(x)

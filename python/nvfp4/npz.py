@@ -1,4 +1,4 @@
-"""The .npz files of the program, byte for byte: stored members in order, dated 1980-01-01, as its zip library writes."""
+"""The program's .npz files, byte for byte: stored members in order, dated 1980-01-01, as its zip library has them."""
 
 import io
 import os

@@ -1,17 +1,19 @@
 """Products: of two quantized tensors, of a linear layer by a recipe, and the Hadamard transform."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _nvfp4
 from .arrays import device_for, dtype_name, float_array, matrix, thread_count
+from .kinds import Array, Dtype, RecipeLike, State
 from .quantized import QuantizedTensor
 from .recipe import recipe_of
 
 
-def gemm(a, b, accumulate=None, alpha=None, use_globals=True, out_dtype="float32", *, bias=None, c=None, beta=1.0,
-         split_k=1, device=None, num_threads=None):
+def gemm(a: QuantizedTensor, b: QuantizedTensor, accumulate: str | None = None, alpha: float | None = None,
+         use_globals: bool = True, out_dtype: Dtype = "float32", *, bias: Array | None = None, c: Array | None = None,
+         beta: float = 1.0, split_k: int = 1, device: str | None = None, num_threads: int | None = None) -> Array:
     """D (M x N) = alpha * A * transpose(B) of QuantizedTensors A (M x K) and B (N x K), summed over k as a tensor core
     does: `accumulate` is one of accumulations(), by default sm100_nvfp4 (under E8M0 scales sm100_mxfp4 or, of FP8
     elements, sm100_mxf8f6f4). alpha replaces the dialects' own; use_globals=False leaves the tensor scales out. Then
@@ -28,10 +30,11 @@ def gemm(a, b, accumulate=None, alpha=None, use_globals=True, out_dtype="float32
     return a._place.put_values(d, name)
 
 
-def hadamard(x, size=16, signs="te", *, seed=0, along="row", sum="fma_chain", rounded=True, dtype=None, device=None,
-             num_threads=None):
-    """The Hadamard transform of groups of `size` columns (along="tokens": rows), in x's element type, or in float32 with
-    rounded=False. signs: "te", "none" (or None), or "seed" and an integer that draws them (or that integer)."""
+def hadamard(x: Array, size: int = 16, signs: str | int | None = "te", *, seed: int = 0, along: str = "row",
+             sum: str = "fma_chain", rounded: bool = True, dtype: Dtype | None = None, device: str | None = None,
+             num_threads: int | None = None) -> Array:
+    """The Hadamard transform of groups of `size` columns (along="tokens": rows), in x's element type, or in float32
+    with rounded=False. signs: "te", "none" (or None), or "seed" and an integer that draws them (or that integer)."""
     if signs is None:
         signs = "none"
     elif isinstance(signs, (int, np.integer)):
@@ -42,7 +45,8 @@ def hadamard(x, size=16, signs="te", *, seed=0, along="row", sum="fma_chain", ro
     return m.place.put_values(y, m.dtype if rounded else "fp32")
 
 
-def amax(x, dialect="te", *, dtype=None, device=None, num_threads=None):
+def amax(x: Array, dialect: str = "te", *, dtype: Dtype | None = None, device: str | None = None,
+         num_threads: int | None = None) -> float:
     """max |x| as this dialect's tensor step takes it; with quantize(amax=...) a tensor spread over devices is one."""
     m = matrix(x, dtype)
     return _nvfp4.amax(m.array, m.dtype, dialect, device_for(m.place, device), thread_count(num_threads))
@@ -66,7 +70,9 @@ def _result(place, y, dx, dw, state):
     return result
 
 
-def linear(x, w, dy=None, recipe="nvidia", *, seed=0, state=None, dtype=None, device=None, num_threads=None):
+def linear(x: Array, w: Array, dy: Array | None = None, recipe: RecipeLike = "nvidia", *, seed: int = 0,
+           state: State | None = None, dtype: Dtype | None = None, device: str | None = None,
+           num_threads: int | None = None) -> LinearResult:
     """One step of a linear layer, X (tokens, in), W (out, in), dY (tokens, out), by a recipe: its name, a Recipe, or a
     dict or file of its JSON form. `nvfp4 linear` of the same inputs and seed gives the same bytes. Without dy only y is
     computed. Without a state, {"fprop": {NAME: [integers]}, "dgrad": ..., "wgrad": ...}, schemes calibrate on these
@@ -78,7 +84,9 @@ def linear(x, w, dy=None, recipe="nvidia", *, seed=0, state=None, dtype=None, de
                                            device_for(X.place, device), thread_count(num_threads)))
 
 
-def linear_forward(x, w, recipe="nvidia", *, seed=0, state=None, dtype=None, device=None, num_threads=None):
+def linear_forward(x: Array, w: Array, recipe: RecipeLike = "nvidia", *, seed: int = 0, state: State | None = None,
+                   dtype: Dtype | None = None, device: str | None = None,
+                   num_threads: int | None = None) -> LinearResult:
     """fprop alone: a LinearResult of y, whose `forward` linear_backward() takes."""
     r, X, W = recipe_of(recipe), matrix(x, dtype, "x"), matrix(w, dtype, "w")
     y, kept, forward = _nvfp4.linear_forward(r, X.array, X.dtype, W.array, W.dtype, seed, _of_pass(state, "fprop"),
@@ -88,8 +96,10 @@ def linear_forward(x, w, recipe="nvidia", *, seed=0, state=None, dtype=None, dev
     return result
 
 
-def linear_backward(x, w, dy, recipe="nvidia", *, forward=None, dx=True, dw=True, seed=0, state=None, dtype=None,
-                    device=None, num_threads=None):
+def linear_backward(x: Array, w: Array, dy: Array, recipe: RecipeLike = "nvidia", *, forward: Any = None,
+                    dx: bool = True, dw: bool = True, seed: int = 0, state: State | None = None,
+                    dtype: Dtype | None = None, device: str | None = None,
+                    num_threads: int | None = None) -> LinearResult:
     """dgrad and wgrad, each where it is asked for, with the bytes of linear(). `forward` is that of linear_forward() of
     the same x, w, recipe and seed; without it, it is computed again where the recipe needs it."""
     r, X, W, D = recipe_of(recipe), matrix(x, dtype, "x"), matrix(w, dtype, "w"), matrix(dy, dtype, "dy")
@@ -111,7 +121,9 @@ def _of_pass(state, name):
     return None if state is None else {name: state.get(name, {})}
 
 
-def updated_state(state, step, x, w, dy, recipe="nvidia", *, seed=0, dtype=None, device=None, num_threads=None):
+def updated_state(state: State | None, step: int, x: Array, w: Array, dy: Array, recipe: RecipeLike = "nvidia", *,
+                  seed: int = 0, dtype: Dtype | None = None, device: str | None = None,
+                  num_threads: int | None = None) -> State:
     """The state for this step of a training run: products whose calibration is due are calibrated on these matrices.
     `state` is None, or what was returned for the step before."""
     r, X, W, D = recipe_of(recipe), matrix(x, dtype, "x"), matrix(w, dtype, "w"), matrix(dy, dtype, "dy")

@@ -1,14 +1,18 @@
 """QuantizedTensor, and what makes, stores and decodes one."""
 
+from __future__ import annotations
+
 import copy
 import hashlib
+from typing import Any
 
 import numpy as np
 
 from . import _nvfp4
 from .arrays import Place, byte_array, device_for, dtype_name, float_array, matrix, thread_count
 from .errors import FileError
-from .manifest import caller_options, dialect_records, json_text, manifest_of, parse_manifest, spec_of
+from .kinds import Array, Dtype, Path
+from .manifest import caller_options, codes_per_byte, dialect_records, json_text, manifest_of, parse_manifest, spec_of
 from .npz import Arrays, npy_bytes, write_npz
 
 
@@ -24,8 +28,10 @@ class QuantizedTensor:
         self._place = place
 
     @classmethod
-    def from_arrays(cls, packed, scales, global_scale=None, *, shape=None, dialect="te", block=None, tensor_scale=None,
-                    e4m3_max=448, select="mae", error_fast=False, dtype="fp32", layout="linear"):
+    def from_arrays(cls, packed: Array, scales: Array, global_scale: Array | None = None, *,
+                    shape: tuple[int, int] | None = None, dialect: str = "te", block: str | None = None,
+                    tensor_scale: str | None = None, e4m3_max: int = 448, select: str = "mae", error_fast: bool = False,
+                    dtype: Dtype = "fp32", layout: str = "linear") -> QuantizedTensor:
         """Somebody's arrays as a tensor of this dialect; they are copied. `shape` is the unpadded one, else K is taken
         to be all that `packed` holds. Scales of another `layout` are put in linear order."""
         place = Place.of(packed)
@@ -34,9 +40,9 @@ class QuantizedTensor:
             raise ValueError(f"packed: expected two dimensions, found shape {packed.shape}")
         spec = _nvfp4.Spec(dialect, block=block, tensor_scale=tensor_scale, e4m3_max=e4m3_max, select=select,
                            error_fast=error_fast)
-        width = 8 // (8 if dialect_records()[dialect]["element"] != "e2m1" else 4)
-        rows = int(np.prod(packed.shape[:-1]))
-        rows, cols = shape if shape is not None else (rows, packed.shape[-1] * width)
+        rows, cols = packed.size // packed.shape[-1], packed.shape[-1] * codes_per_byte(dialect)
+        if shape is not None:
+            rows, cols = shape
         if layout != "linear":
             scales = _nvfp4.from_layout(scales, rows, -(-cols // spec.block_cols), layout)
         values = None if global_scale is None else float_array(global_scale, "global_scale")
@@ -44,72 +50,72 @@ class QuantizedTensor:
                    place=place)
 
     @property
-    def packed(self):
+    def packed(self) -> Array:
         """uint8 (M, ceil(K / block) * block / 2): two codes a byte, the even column in the low nibble; FP8 has one."""
         return self._place.put(self._tensor.packed)
 
     @property
-    def scales(self):
+    def scales(self) -> Array:
         """uint8 (M, ceil(K / block)): E4M3 or E8M0 bytes in linear order; a 16x16 scale stands on each of its rows."""
         return self._place.put(self._tensor.scales)
 
     @property
-    def global_scale(self):
+    def global_scale(self) -> Array | None:
         """float32 (1,), (M,) or (M, parts) as the dialect keeps them (te: the amax); None where it has none."""
         return self._place.put(self._tensor.global_scale)
 
     @property
-    def scales_swizzled(self):
+    def scales_swizzled(self) -> Array:
         """The scales in `layout`, padded, as the hardware wants them."""
         return self.scales_as(self._layout)
 
-    def scales_as(self, layout):
+    def scales_as(self, layout: str) -> Array:
         """The scales in another layout: "linear", "128x4", "8x4", "4-token"."""
         t = self._tensor
         return self._place.put(_nvfp4.to_layout(t.scales, *t.scales.shape, layout))
 
     @property
-    def columns(self):
+    def columns(self) -> QuantizedTensor | None:
         """The quantized transpose, where `columns` asked for it or the producer has it; else None."""
         return self._columns
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(rows, columns) of the matrix, unpadded."""
         return self._tensor.rows, self._tensor.cols
 
     @property
-    def dialect(self):
+    def dialect(self) -> str:
         return self._tensor.spec.dialect
 
     @property
-    def block(self):
+    def block(self) -> str:
         return self._tensor.spec.block
 
     @property
-    def layout(self):
+    def layout(self) -> str:
         return self._layout
 
     @property
-    def dtype(self):
+    def dtype(self) -> str:
         """The element type of the input: "fp32", "bf16" or "fp16"."""
         return self._tensor.dtype
 
     @property
-    def manifest(self):
+    def manifest(self) -> dict[str, Any]:
         """The record in the files, as a dict."""
         return manifest_of(self._tensor, self._layout, self._options, self._seed, self._input_sha256)
 
     @property
-    def manifest_json(self):
+    def manifest_json(self) -> str:
         """Its text, as the files have it."""
         return json_text(self.manifest)
 
-    def unpacked(self):
+    def unpacked(self) -> Array:
         """One code an element, uint8 (M, K)."""
         return self._place.put(self._tensor.codes())
 
-    def to_ml_dtypes(self):
+    def to_ml_dtypes(self) -> tuple[np.ndarray, np.ndarray]:
         """(codes (M, K) as float4_e2m1fn, scales as float8_e4m3fn or float8_e8m0fnu) of ml_dtypes."""
         import ml_dtypes
 
@@ -119,7 +125,7 @@ class QuantizedTensor:
         return (self._tensor.codes().view(getattr(ml_dtypes, element)),
                 self._tensor.scales.view(getattr(ml_dtypes, scale)))
 
-    def to_torch(self):
+    def to_torch(self) -> tuple[Any, Any]:
         """(packed as float4_e2m1fn_x2, scales as float8_e4m3fn or float8_e8m0fnu) of torch, sharing the memory."""
         import torch
 
@@ -130,11 +136,12 @@ class QuantizedTensor:
         return (place.put(self._tensor.packed).view(getattr(torch, element)),
                 place.put(self._tensor.scales).view(getattr(torch, scale)))
 
-    def dequantize(self, dtype="float32", *, device=None, num_threads=None):
+    def dequantize(self, dtype: Dtype = "float32", *, device: str | None = None,
+                   num_threads: int | None = None) -> Array:
         """Its values by the dialect's own rule."""
         return dequantize(self, dtype, device=device, num_threads=num_threads)
 
-    def save(self, path, *, overwrite=True):
+    def save(self, path: Path, *, overwrite: bool = True) -> None:
         """An .npz as the program writes it."""
         write_npz(path, self._arrays(), overwrite)
 
@@ -222,7 +229,7 @@ def _placed(q, place):
     return q
 
 
-def load(path):
+def load(path: Path) -> QuantizedTensor:
     """A QuantizedTensor of an .npz that the program or `save` wrote. Throws FileError."""
     with Arrays(path) as file:
         manifest = parse_manifest(file.read("manifest").tobytes(), file.file)
@@ -231,7 +238,8 @@ def load(path):
         except FileError:
             raise
         except (KeyError, TypeError) as error:
-            raise FileError(file.file, "manifest", "every field of a manifest", f"none or another type: {error}") from None
+            found = f"none or another type: {error}"
+            raise FileError(file.file, "manifest", "every field of a manifest", found) from None
         except ValueError as error:
             raise FileError(file.file, "arrays and manifest", "what goes together", str(error)) from None
         _require_swizzled(file, q)
@@ -240,8 +248,8 @@ def load(path):
 
 def _require_swizzled(file, q):
     if ("scales_swizzled" in file) != (q.layout != "linear"):
-        raise FileError(file.file, "array 'scales_swizzled'", f"it where the manifest's layout, {q.layout}, is not linear",
-                        "another")
+        raise FileError(file.file, "array 'scales_swizzled'",
+                        f"it where the manifest's layout, {q.layout}, is not linear", "another")
     if q.layout != "linear" and file.read("scales_swizzled").tobytes() != q.scales_swizzled.tobytes():
         raise FileError(file.file, "array 'scales_swizzled'", f"the bytes of array 'scales' in layout {q.layout}",
                         "others")
@@ -260,12 +268,14 @@ def _stochastic(rounding, random_map, sr_rule, seed):
     return made if rounding == "sr" else None
 
 
-def _profile(producer, seed, o):
-    """What fixes the bytes beside the input: a producer's own options, or the given ones."""
+def profile_of(producer=None, seed=0, **options):
+    """What fixes the bytes beside the input: a producer's own options, or those given of quantize()."""
+    o = {**_QUANTIZE_DEFAULTS, **options}
     if producer is not None:
         given = [name for name, value in _QUANTIZE_DEFAULTS.items() if o[name] != value]
         if given:
-            raise ValueError(f"producer '{producer}' has options of its own: {', '.join(given)} cannot be given beside it")
+            raise ValueError(f"producer '{producer}' has options of its own: expected none beside it, found "
+                             + ", ".join(given))
         return _nvfp4.Profile.of_producer(producer)
     spec = _nvfp4.Spec(o["dialect"], block=o["block"], tensor_scale=o["tensor_scale"], amax=o["amax"],
                        e4m3_max=o["e4m3_max"], select=o["select"], error_fast=o["error_fast"],
@@ -291,10 +301,12 @@ def _words(random_words):
     return np.require(words.view(np.uint32), requirements=["C", "A"])
 
 
-def quantize(x, dialect="te", *, producer=None, block=None, tensor_scale=None, rounding="rne", rht=0, rht_signs="te",
-             seed=0, amax=None, layout="linear", columns=False, e4m3_max=448, select="mae", error_fast=False,
-             random_words=None, random_map="hw", sr_rule=None, transpose=False, dtype=None, hash_input=False,
-             device=None, num_threads=None):
+def quantize(x: Array, dialect: str = "te", *, producer: str | None = None, block: str | None = None,
+             tensor_scale: str | None = None, rounding: str = "rne", rht: int = 0, rht_signs: str = "te", seed: int = 0,
+             amax: float | None = None, layout: str = "linear", columns: bool = False, e4m3_max: int = 448,
+             select: str = "mae", error_fast: bool = False, random_words: Array | None = None, random_map: str = "hw",
+             sr_rule: str | None = None, transpose: bool = False, dtype: Dtype | None = None, hash_input: bool = False,
+             device: str | None = None, num_threads: int | None = None) -> QuantizedTensor:
     """x, float32, float16 or bfloat16 of two dimensions or more, as a QuantizedTensor; `nvfp4 quantize` of the same
     options gives the same bytes. Order: transpose, then the Hadamard transform along the rows, then the amax.
 
@@ -307,21 +319,24 @@ def quantize(x, dialect="te", *, producer=None, block=None, tensor_scale=None, r
     hash_input    puts the SHA-256 of x as numpy.save writes it into the manifest, as the program does of its input file
     """
     m = matrix(x, dtype)
-    profile = _profile(producer, seed, {name: value for name, value in locals().items() if name in _QUANTIZE_DEFAULTS})
+    profile = profile_of(producer, seed, dialect=dialect, block=block, tensor_scale=tensor_scale, rounding=rounding,
+                         rht=rht, rht_signs=rht_signs, amax=amax, columns=columns, e4m3_max=e4m3_max, select=select,
+                         error_fast=error_fast, random_map=random_map, sr_rule=sr_rule)
     _nvfp4.layout_named(layout)
     rows, transposed = _nvfp4.quantize(m.array, m.dtype, profile, transpose, _words(random_words),
                                        device_for(m.place, device), thread_count(num_threads))
     drawn = rows.spec.stochastic is not None and random_words is None
     common = {"options": _manifest_options(producer, profile, transpose), "place": m.place,
               "seed": seed if drawn else profile.seed,
-              "input_sha256": hashlib.sha256(npy_bytes(m.array)).hexdigest() if hash_input else ""}
+              "input_sha256": hashlib.sha256(npy_bytes(m.array.reshape(m.shape))).hexdigest() if hash_input else ""}
     q = QuantizedTensor(rows, layout=layout, **common)
     if transposed is not None:
         q._columns = QuantizedTensor(transposed, **copy.deepcopy(common))
     return q
 
 
-def dequantize(q, dtype="float32", *, device=None, num_threads=None):
+def dequantize(q: QuantizedTensor, dtype: Dtype = "float32", *, device: str | None = None,
+               num_threads: int | None = None) -> Array:
     """Values by the dialect's own rule, in float32, float16 or bf16 (without ml_dtypes, NumPy's are uint16 bits)."""
     if not isinstance(q, QuantizedTensor):
         raise ValueError(f"dequantize: expected a QuantizedTensor, found {type(q).__name__}")

@@ -2,9 +2,11 @@
 
 import json
 import os
+from typing import Any
 
 from . import _nvfp4
 from .errors import FileError
+from .kinds import RecipeLike
 
 Recipe = _nvfp4.Recipe
 
@@ -27,7 +29,7 @@ def _gemm_dict(g):
     return d
 
 
-def recipe_dict(recipe):
+def recipe_dict(recipe: RecipeLike) -> dict[str, Any]:
     """The JSON form: what --recipe FILE.json of the program reads."""
     r = recipe_of(recipe)
     return {"name": r.name, "operands": r.operands,
@@ -79,7 +81,7 @@ def _from_file(path):
         raise FileError(path, "recipe", "a recipe that can be run", str(error)) from None
 
 
-def recipe_of(recipe):
+def recipe_of(recipe: RecipeLike) -> Recipe:
     """A Recipe of its name, of a FILE.json, of a dict of that form, or one as it is."""
     if isinstance(recipe, Recipe):
         return recipe

@@ -1,15 +1,17 @@
 """What there is: dialects, producers, recipes, schemes, accumulations, devices, each a list of records."""
 
+from typing import Any
+
 from . import _nvfp4
 from .recipe import recipe_dict
 
 
-def dialects():
+def dialects() -> list[dict[str, Any]]:
     """Every dialect as a dict: name, version, source, evidence, global_is, global_divisor, formats."""
     return _nvfp4.dialects()
 
 
-def producers():
+def producers() -> list[dict[str, Any]]:
     """The producer profiles as dicts: a dialect with the options under which its golden files were made."""
     return [_producer(_nvfp4.Profile.of_producer(name)) for name in _nvfp4.producer_names()]
 
@@ -20,21 +22,21 @@ def _producer(p):
             "columns": p.columns, "rht": p.rht, "rht_signs": p.rht_signs}
 
 
-def recipes():
+def recipes() -> list[dict[str, Any]]:
     """The published recipes in their JSON form."""
     return [recipe_dict(name) for name in _nvfp4.recipe_names()]
 
 
-def schemes():
+def schemes() -> list[dict[str, Any]]:
     """What a product may become before it is multiplied: names, options, and what a scheme keeps from step to step."""
     return _nvfp4.schemes()
 
 
-def accumulations():
+def accumulations() -> list[dict[str, Any]]:
     """The models by which gemm() sums, with evidence and confidence."""
     return _nvfp4.accumulations()
 
 
-def devices():
+def devices() -> list[str]:
     """The layers of this build and machine, of "cpu", "reference" and "gpu"; all give the same bytes."""
     return _nvfp4.devices()

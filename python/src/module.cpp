@@ -32,5 +32,7 @@ NB_MODULE(_nvfp4, m) {
   nvfp4::python::bind_products(m);
   nvfp4::python::bind_recipes(m);
   nvfp4::python::bind_tables(m);
+  nvfp4::python::bind_checks(m);
+  nvfp4::python::bind_bounds(m);
   nvfp4::python::bind_training(m);
 }

@@ -70,6 +70,14 @@ Pair quantize_matrix(const MatrixInput& x, std::string_view dtype, Producer prod
   });
 }
 
+/// The transform that this profile applies before it quantizes; along tokens where that is of the columns.
+nb::object transform_by(const Producer& producer, const MatrixInput& x, std::string_view dtype) {
+  const MatrixView view = view_of(x, dtype);
+  const Along along = producer.columns ? Along::tokens : Along::row;
+  const Hadamard h = transform_of(producer, view.dtype, along);
+  return array_of(released(0, [&] { return cpu_kernels().hadamard(view, h); }));
+}
+
 std::vector<std::uint8_t> bytes_of(const ByteInput& input, std::string_view what, std::int64_t rows,
                                    std::int64_t cols) {
   if (input.size() != static_cast<std::size_t>(rows * cols))
@@ -237,6 +245,7 @@ void bind_tensor(nb::module_& m) {
       .def("codes", &codes_of);
   m.def("quantize", &quantize_matrix, nb::arg("x"), nb::arg("dtype"), nb::arg("profile"),
         nb::arg("transpose"), nb::arg("random_words").none(), nb::arg("device"), nb::arg("num_threads"));
+  m.def("transform_of", &transform_by, nb::arg("profile"), nb::arg("x"), nb::arg("dtype"));
   m.def("dequantize", &dequantize, nb::arg("tensor"), nb::arg("dtype"), nb::arg("device"),
         nb::arg("num_threads"));
   m.def(

@@ -1,3 +1,4 @@
+import json
 import os
 import pathlib
 import subprocess
@@ -18,6 +19,12 @@ def program():
         assert done.returncode == code, done.stderr + done.stdout
         return done.stdout
 
+    def said(*arguments, code=0):
+        """What --json says, less the command and the machine."""
+        report = json.loads(run(*arguments, "--json", code=code))
+        return {key: value for key, value in report.items() if key not in ("version", "command", "machine")}
+
+    run.json = said
     return run
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ def files(tmp_path, *tensors):
     return paths
 
 
-@pytest.mark.parametrize("dialect", ["te", "modelopt", "compressed_tensors", "mxfp4_ceil", "mxfp8_floor", "flashinfer_per_token"])
+@pytest.mark.parametrize(
+    "dialect", ["te", "modelopt", "compressed_tensors", "mxfp4_ceil", "mxfp8_floor", "flashinfer_per_token"])
 @pytest.mark.parametrize("dtype", ["float32", "bf16"])
 def test_gemm_has_the_programs_bytes(program, tmp_path, dialect, dtype):
     a, b = nvfp4.quantize(normal(20, 96, 1), dialect), nvfp4.quantize(normal(24, 96, 2), dialect)
@@ -41,7 +44,8 @@ def test_gemm_options_have_the_programs_bytes(program, tmp_path, words, options)
 
 
 def test_gemm_bias_and_addend(program, tmp_path):
-    a, b, bias, c = nvfp4.quantize(normal(20, 64, 1)), nvfp4.quantize(normal(24, 64, 2)), normal(1, 24, 3)[0], normal(20, 24, 4)
+    a, b = nvfp4.quantize(normal(20, 64, 1)), nvfp4.quantize(normal(24, 64, 2))
+    bias, c = normal(1, 24, 3)[0], normal(20, 24, 4)
     np.save(tmp_path / "bias.npy", bias)
     np.save(tmp_path / "c.npy", c)
     program("gemm", *files(tmp_path, a, b), "-o", tmp_path / "d.npy", "--bias", tmp_path / "bias.npy", "--c",
@@ -70,13 +74,13 @@ def test_every_recipe_has_the_programs_bytes(program, tmp_path, layer, recipe):
     for name, m in zip("xwd", layer):
         paths.append(tmp_path / f"{name}.npy")
         np.save(paths[-1], m)
-    program("linear", "--x", paths[0], "--w", paths[1], "--dy", paths[2], "-o", tmp_path / "out.npz", "--recipe", recipe,
-            "--seed", 11, "--save-state", tmp_path / "state.json")
+    program("linear", "--x", paths[0], "--w", paths[1], "--dy", paths[2], "-o", tmp_path / "out.npz", "--recipe",
+            recipe, "--seed", 11, "--save-state", tmp_path / "state.json")
     expected = np.load(tmp_path / "out.npz")
     result = nvfp4.linear(*layer, recipe, seed=11)
     for name, m in zip(("y", "dx", "dw"), result):
         assert m.dtype == np.float32 and m.tobytes() == expected[name].tobytes()
-    assert eval((tmp_path / "state.json").read_text()) == result.state
+    assert json.loads((tmp_path / "state.json").read_text()) == result.state
 
 
 @pytest.mark.parametrize("recipe", [r["name"] for r in nvfp4.recipes()])
@@ -94,8 +98,6 @@ def test_passes_by_themselves_are_the_layers(layer, recipe):
 
 
 def test_recipes_go_through_their_json_form(tmp_path, layer):
-    import json
-
     for record in nvfp4.recipes():
         assert nvfp4.recipe_dict(nvfp4.recipe_of(record)) == record
     changed = nvfp4.recipe_dict("nvidia")

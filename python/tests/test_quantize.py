@@ -62,7 +62,8 @@ OPTIONS = [
 @pytest.mark.parametrize("words, options", OPTIONS, ids=[words for words, _ in OPTIONS])
 def test_options_have_the_programs_bytes(program, tmp_path, words, options):
     x = wide(48, 192)
-    assert_same_file(nvfp4.quantize(x, hash_input=True, **options), written(program, tmp_path, x, *words.split()), tmp_path)
+    path = written(program, tmp_path, x, *words.split())
+    assert_same_file(nvfp4.quantize(x, hash_input=True, **options), path, tmp_path)
 
 
 def test_random_words_of_the_caller(program, tmp_path):
@@ -127,9 +128,11 @@ def test_other_orders_are_copied_once_and_give_the_same():
     assert nvfp4.quantize(x) == q
 
 
-def test_leading_dimensions_are_flattened():
+def test_leading_dimensions_are_flattened(program, tmp_path):
     x = wide(32, 64)
     assert nvfp4.quantize(x.reshape(4, 8, 64)) == nvfp4.quantize(x)
+    path = written(program, tmp_path, x.reshape(4, 8, 64))
+    assert_same_file(nvfp4.quantize(x.reshape(4, 8, 64), hash_input=True), path, tmp_path)
 
 
 def test_bfloat16_of_ml_dtypes():
@@ -153,7 +156,8 @@ def test_ml_dtypes_read_the_same_values(dialect):
 
 
 def test_pickle_copy_and_equality():
-    for options in ({}, {"columns": True, "layout": "8x4"}, {"rounding": "sr", "seed": 2**63}, {"producer": "te_ref_2d"}):
+    for options in ({}, {"columns": True, "layout": "8x4"}, {"rounding": "sr", "seed": 2**63},
+                    {"producer": "te_ref_2d"}):
         q = nvfp4.quantize(wide(32, 64), **options)
         for other in (pickle.loads(pickle.dumps(q)), copy.deepcopy(q), copy.copy(q)):
             assert other == q and other.manifest == q.manifest and repr(other) == repr(q)
@@ -177,7 +181,8 @@ REFUSED = [
     (dict(block="2x8"), "block '2x8': expected one of 1x16, 16x16, 1x32"),
     (dict(block="1x32"), "block shape of te must be 1x16 or 16x16"),
     (dict(producer="x"), "producer 'x': expected one of te_ref_1d"),
-    (dict(producer="modelopt", block="16x16"), "producer 'modelopt' has options of its own: block"),
+    (dict(producer="modelopt", block="16x16"),
+     "producer 'modelopt' has options of its own: expected none beside it, found block"),
     (dict(rounding="up"), "rounding 'up': expected one of rne, sr"),
     (dict(dialect="vllm", rounding="sr"), "vllm has no stochastic rounding"),
     (dict(rht=24), "a Hadamard transform of 24: expected 2, 4, 8"),

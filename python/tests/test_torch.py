@@ -31,6 +31,7 @@ def test_sixteen_bit_types(x, dtype, name):
     assert q.dtype == name
     assert q == nvfp4.quantize(x.view(torch.int16).numpy().view(np.uint16 if name == "bf16" else np.float16),
                                dtype="bf16" if name == "bf16" else None)
+    assert nvfp4.quantize(x[::2], hash_input=True).manifest["provenance"]["input_sha256"]
     for out in (q.dequantize(dtype), nvfp4.dequantize(q, name), nvfp4.gemm(q, q, out_dtype=dtype), nvfp4.hadamard(x)):
         assert out.dtype == dtype
 
