@@ -32,7 +32,7 @@ def _read(path):
         raise FileError(path, "recipe", "JSON", str(error)) from None
 
 
-def model_recipe_of(recipe, rules=None):
+def model_recipe_of(recipe, rules: dict | None = None) -> ModelRecipe:
     """A ModelRecipe of a recipe (a name, a Recipe, a dict or FILE.json) and rules, a dict of first_blocks, last_blocks
     (how many of the model's stay in high precision), keep (globs of layer names that do), switch_step (from then on all
     do; -1: never), switch_forward_only, high_precision (a recipe, by default bf16). A dict or FILE.json may hold all of
@@ -52,18 +52,18 @@ def _name_or_dict(recipe):
     return recipe.name if published and Recipe.of_name(recipe.name).is_equal(recipe) else recipe_dict(recipe)
 
 
-def model_recipe_dict(model):
+def model_recipe_dict(model: ModelRecipe) -> dict:
     """The JSON form, in which a published recipe stands by its name."""
     return {"recipe": _name_or_dict(model.recipe), "high_precision": _name_or_dict(model.high_precision),
             **{key: getattr(model, key) for key in _RULES[1:]}}
 
 
-def published_model_recipe(model, steps, late_switch=False):
+def published_model_recipe(model: str, steps: int, late_switch: bool = False) -> ModelRecipe:
     """How NVIDIA trained nvidia_12b, nvidia_8b or nvidia_1.2b (arXiv 2509.25149), over a training of `steps`."""
     return _nvfp4.published_model_recipe(model, steps, late_switch)
 
 
-def post_qk_protection(recipe="chon", attention="softmax"):
+def post_qk_protection(recipe="chon", attention: str = "softmax") -> ModelRecipe:
     """Everything by this recipe but what CHON (arXiv 2602.02047) keeps in BF16 after QK: of attention "softmax",
     "linear" or "gla"."""
     return _nvfp4.post_qk_protection(recipe_of(recipe), attention)

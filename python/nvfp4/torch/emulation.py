@@ -90,7 +90,8 @@ def _emulated(layer, plan, name, place, weights_only):
     return Linear.of(layer, recipe).eval().requires_grad_(False)
 
 
-def emulate(model, recipe="nvfp4_plain", rules=None, *, weights_only=False, blocks=None):
+def emulate(model: torch.nn.Module, recipe="nvfp4_plain", rules: dict | None = None, *, weights_only: bool = False,
+            blocks: str | None = None) -> torch.nn.Module:
     """The model with its torch.nn.Linear layers doing fprop of the recipe, for inference: W4A4, or with weights_only
     W4A16, where the decoded weight meets activations in BF16. Weights are quantized once and stored as codes; where a
     scheme patches or splits them (chon, arcquant, averis, metis) they are quantized in every pass, to the same codes,

@@ -4,8 +4,8 @@ import torch
 
 from .. import _nvfp4
 from ..arrays import device_for, matrix
-from ..model_recipe import ModelRecipe, model_recipe_of
-from ..recipe import recipe_of
+from ..model_recipe import model_recipe_of
+from ..recipe import Recipe, recipe_of
 from . import ops
 from .kept import GEMMS, empty, state_in
 from .plan import Plan, plan_of
@@ -18,7 +18,7 @@ def _signed(seed):
     return seed - 2**64 if seed >= 2**63 else seed
 
 
-def draw(seed, layer, step):
+def draw(seed: int, layer: int, step: int) -> int:
     """The seed of a layer's bits at a step: two words of Philox4x32-10 of counter (step, layer) under key (seed)."""
     def words(number):
         return [number & 0xFFFFFFFF, number >> 32 & 0xFFFFFFFF]
@@ -31,7 +31,8 @@ def finished(y, bias, dtype):
     return (y if bias is None else y + bias.float()).to(dtype)
 
 
-def linear(x, w, bias=None, recipe="nvidia", *, seed=0):
+def linear(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None, recipe="nvidia", *,
+           seed: int = 0) -> torch.Tensor:
     """x W^T + bias, whose gradients are the recipe's dgrad and wgrad: the bytes of nvfp4.linear() of the same seed, in
     float32, rounded to x's element type. Schemes calibrate on these matrices. x is (..., in), w (out, in)."""
     plan = recipe if isinstance(recipe, str) and not recipe.endswith(".json") else _plan_text(recipe)
@@ -72,7 +73,7 @@ class Linear(torch.nn.Linear):
         made._follow(Plan(model_recipe_of(recipe), name, block, blocks), seed, number, osci_reset)
         return made
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y, kept = ops.linear_forward(x, self.weight, self.clock, self.kept, self.plan, self.training)
         if len(self.kept):
             with torch.no_grad():
@@ -80,21 +81,21 @@ class Linear(torch.nn.Linear):
         return finished(y, self.bias, x.dtype)
 
     @property
-    def step(self):
+    def step(self) -> int:
         return self.clock[2].item()
 
     @property
-    def seed(self):
+    def seed(self) -> int:
         """Of this step: what nvfp4.linear() and the program take for the same bytes."""
         return self.clock[3].item() & (2**64 - 1)
 
     @property
-    def recipe(self):
+    def recipe(self) -> Recipe:
         """Of this step."""
         return plan_of(self.plan).recipe_at(self.step)
 
     @property
-    def state(self):
+    def state(self) -> dict:
         """What schemes keep, as nvfp4.linear() takes it; of products that take fprop's codes it is fprop's."""
         plan = plan_of(self.plan)
         state = {gemm: state_in(self.kept, plan.rows, gemm) for gemm in GEMMS}

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..model_recipe import model_recipe_of
+from ..model_recipe import OsciReset, model_recipe_of
 from .linear import Linear
 
 
@@ -37,7 +37,8 @@ def replace_linears(model, make):
     return model
 
 
-def convert(model, recipe="nvidia", rules=None, *, seed=0, blocks=None, osci_reset=None):
+def convert(model: torch.nn.Module, recipe="nvidia", rules: dict | None = None, *, seed: int = 0,
+            blocks: str | None = None, osci_reset: OsciReset | None = None) -> torch.nn.Module:
     """The model with each torch.nn.Linear as an nvfp4.torch.Linear of the same parameters, numbered in the order of
     named_modules(). `recipe` and `rules` are those of nvfp4.model_recipe_of(): which layers stay in high precision, by
     block and by name, and from which step on all do. `blocks` names the module whose children are the model's blocks,
@@ -53,18 +54,18 @@ def convert(model, recipe="nvidia", rules=None, *, seed=0, blocks=None, osci_res
     return replace_linears(model, make)
 
 
-def layers(model):
+def layers(model: torch.nn.Module) -> list[Linear]:
     """Every nvfp4.torch.Linear in it, once."""
     return [m for m in model.modules() if isinstance(m, Linear)]
 
 
-def advance(model):
+def advance(model: torch.nn.Module) -> None:
     """All layers to the next step: to be called after optimizer.step(), or as its hook,
     optimizer.register_step_post_hook(lambda *_: nvfp4.torch.advance(model))."""
     for layer in layers(model):
         layer.advance()
 
 
-def set_step(model, step):
+def set_step(model: torch.nn.Module, step: int) -> None:
     for layer in layers(model):
         layer.set_step(step)
