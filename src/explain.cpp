@@ -131,6 +131,10 @@ void require_agreement(const Question& q, const Answer& a, const Kernels& judge)
                            " disagree: a defect of this library");
 }
 
+bool has_nan(const std::vector<float>& values) {
+  return std::ranges::any_of(values, [](float x) { return std::isnan(x); });
+}
+
 void require_possible(const Question& q) {
   const Dialect& d = *q.spec.dialect;
   const std::string dialect(d.name);
@@ -138,14 +142,19 @@ void require_possible(const Question& q) {
        {std::pair{q.amax, d.nan_in_block_amax}, std::pair{q.tensor_amax, d.nan_in_tensor_amax}})
     if (std::isnan(maximum) && !may_be_nan)
       throw std::invalid_argument("amax nan: " + dialect + " drops NaN from maxima: expected a number");
+  if (d.nan_in_block_amax && has_nan(q.block) && !std::isnan(q.amax))
+    throw std::invalid_argument("amax " + shortest(q.amax) + ": " + dialect +
+                                " takes NaN into maxima: expected nan, of a block that has one");
   if (q.amax < 0 || q.tensor_amax < 0)
-    throw std::invalid_argument("amax and tensor amax are maxima of |x|: expected 0 or more");
+    throw std::invalid_argument("amax and tensor-amax are maxima of |x|: expected 0 or more");
   if (std::fabs(q.value()) > q.amax)
     throw std::invalid_argument("amax " + shortest(q.amax) + " is below |" + shortest(q.value()) +
                                 "|: expected the block's largest magnitude");
 }
 
-float largest(const std::vector<float>& values) {
+/// As a dialect takes it, in which NaN poisons a maximum or is dropped.
+float largest(const std::vector<float>& values, bool nan_poisons) {
+  if (nan_poisons && has_nan(values)) return NAN;
   float amax = 0;
   for (const float value : values)
     if (std::fabs(value) > amax) amax = std::fabs(value);
@@ -260,15 +269,18 @@ std::string result_text(const Explanation& e) {
 std::vector<Explanation> explain(const ExplainQuestion& asked, const Kernels& judge) {
   const cpu::FloatEnvironment fenced;
   validate(asked.spec);
+  const Dialect& d = *asked.spec.dialect;
   if (asked.spec.block.rows != 1) throw std::invalid_argument("explain walks through blocks of one row");
-  explained::Question common{.spec = asked.spec,
-                             .dtype = asked.dtype,
-                             .block = {},
-                             .at = 0,
-                             .amax = asked.amax.value_or(explained::largest(asked.values)),
-                             .tensor_amax = 0,
-                             .random = asked.random};
-  common.tensor_amax = asked.tensor_amax.value_or(common.amax);
+  explained::Question common{
+      .spec = asked.spec,
+      .dtype = asked.dtype,
+      .block = {},
+      .at = 0,
+      .amax = asked.amax.value_or(explained::largest(asked.values, d.nan_in_block_amax)),
+      .tensor_amax = 0,
+      .random = asked.random};
+  common.tensor_amax = asked.tensor_amax.value_or(
+      asked.amax ? *asked.amax : explained::largest(asked.values, d.nan_in_tensor_amax));
   std::vector<Explanation> all;
   for (const explained::Question& q : explained::questions(asked.values, common))
     all.push_back(explained::explanation(q, judge));

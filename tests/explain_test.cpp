@@ -59,6 +59,19 @@ TEST_CASE("explain: maxima default to the values' and the block's") {
   CHECK(explain({.values = {1.5f}, .amax = 4.f})[0].tensor_amax == 4);
 }
 
+TEST_CASE("explain: a NaN by every dialect, which drops it from maxima or does not") {
+  for (const Dialect* d : all_dialects()) {
+    CAPTURE(d->name);
+    const ExplainQuestion q{.spec = default_spec(*d), .values = {NAN, 3}};
+    for (const Explanation& e : explain(q, reference_kernels()))
+      CHECK(std::isnan(e.amax) == d->nan_in_block_amax);
+    if (!d->nan_in_block_amax) continue;
+    ExplainQuestion given = q;
+    given.amax = 3.f;
+    CHECK(refusal(given).find("takes NaN into maxima") != std::string::npos);
+  }
+}
+
 TEST_CASE("explain: a tie says so") {
   const Explanation e = explain({.values = {5}, .amax = 6.f, .tensor_amax = 2688.f})[0];
   REQUIRE(e.element.back().story);
@@ -85,7 +98,10 @@ TEST_CASE("explain: the line it names prints it") {
        {ExplainQuestion{.values = {0.3f, -2}, .amax = 3.f, .tensor_amax = 12.f},
         ExplainQuestion{.spec = spec, .values = {1.25f}, .amax = 3.f, .random = 0x9E}}) {
     std::string expected;
-    for (const Explanation& e : explain(q)) expected += (expected.empty() ? "" : "\n") + describe(e);
+    for (const Explanation& e : explain(q)) {
+      if (!expected.empty()) expected += '\n';
+      expected += describe(e);
+    }
     CHECK(printed(explain_command(q)) == expected);
   }
   CHECK(explain_command({.values = {-INFINITY}}) == "nvfp4 explain --dialect te -- -inf");

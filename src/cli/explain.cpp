@@ -82,7 +82,8 @@ Outcome run(const Options& o) try {
   }
   return outcome;
 } catch (const std::invalid_argument& e) {
-  throw UsageError(e.what());
+  const std::string what = e.what();
+  throw UsageError((what.starts_with("amax") ? "--" : "") + what);
 }
 
 }  // namespace
