@@ -186,7 +186,7 @@ TEST_CASE("conventions: each of torchao's shards speaks of all") {
   }
 }
 
-TEST_CASE("conventions: torchao's tiled scales are the linear ones; written they are linear") {
+TEST_CASE("conventions: torchao's tiled scales are the linear ones and written they are linear") {
   const scratch::Folder folder;
   const std::string in = folder / "in.safetensors", out = folder / "out.safetensors";
   for (const Shape& shape : {Shape{130, 80}, Shape{2, 128, 64}}) {

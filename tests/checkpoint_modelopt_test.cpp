@@ -44,7 +44,7 @@ TEST_CASE("conventions: ModelOpt's fused experts have names of their parameter")
               "m.experts.up_weight_scale F8_E4M3 2x3x4", "m.experts.up_weight_scale_2 F32 2"});
 }
 
-TEST_CASE("conventions: what only ModelOpt reads is refused by name, or dropped; to itself it stays") {
+TEST_CASE("conventions: what only ModelOpt reads is refused by name, or dropped, and to itself it stays") {
   std::vector<Made> tensors = modelopt_tensors();
   tensors.push_back(tensor("p.q.pre_quant_scale", ElementType::bf16, {64}));
   tensors.push_back(floats("p.k.k_scale", {}, {1}));

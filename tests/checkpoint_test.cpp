@@ -460,10 +460,8 @@ TEST_CASE("checkpoint: nothing to quantize is refused") {
 
 TEST_CASE("checkpoint: a spec that the convention cannot hold is refused") {
   const Example example;
-  const QuantizeSpec specs[] = {{.tensor_scale = TensorScale::row},
-                                {.amax = 1.f},
-                                {.dialect = nullptr},
-                                {.block = {1, 32}}};
+  const QuantizeSpec specs[] = {
+      {.tensor_scale = TensorScale::row}, {.amax = 1.f}, {.dialect = nullptr}, {.block = {1, 32}}};
   for (const QuantizeSpec& spec : specs) CHECK_THROWS_AS(example.run({.spec = spec}), std::invalid_argument);
   CHECK(example.folder.entries() == 1);
 }

@@ -3,6 +3,7 @@ what each package decodes of our files, what we decode of its, and that conversi
 
 Runs with the packages of scripts/fetch-data; for each that is missing it prints what was not run. With --models real
 models, an encoder and a language model, go through every convention and back, too."""
+import hashlib
 import importlib
 import itertools
 import json
@@ -68,7 +69,10 @@ class Loaders:
 
     def dequantized(self, checkpoint, dtype):
         from safetensors.torch import load_file
-        return load_file(self.run("dequantize", checkpoint, self.path(".safetensors"), "--out-dtype", dtype))
+        out = self.run("dequantize", checkpoint, self.path(".safetensors"), "--out-dtype", dtype)
+        values = load_file(out)
+        out.unlink()
+        return values
 
     def decodes_as(self, decoder, checkpoint, format):
         """The package's values of a checkpoint, which ours must be."""
@@ -106,13 +110,17 @@ def assert_same(theirs, ours):
 
 
 def raw(path):
-    """Every tensor of a checkpoint as (type, shape, bytes)."""
+    """Every tensor of a checkpoint as (type, shape, hash of its bytes)."""
     import torch
     if path.suffix == ".gguf":
         import gguf
-        return {t.name: (t.tensor_type.name, tuple(t.shape), bytes(t.data)) for t in gguf.GGUFReader(path).tensors}
-    return {name: (str(t.dtype), tuple(t.shape), bytes(t.contiguous().flatten().view(torch.uint8).numpy()))
+        return {t.name: (t.tensor_type.name, tuple(t.shape), digest(t.data)) for t in gguf.GGUFReader(path).tensors}
+    return {name: (str(t.dtype), tuple(t.shape), digest(t.contiguous().flatten().view(torch.uint8).numpy()))
             for name, t in opened(path).tensors.items()}
+
+
+def digest(array):
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def assert_same_bytes(before, after):
