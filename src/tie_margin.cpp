@@ -1,8 +1,8 @@
 #include "tie_margin.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <ranges>
 #include <stdexcept>
 
 #include "explain_question.hpp"
@@ -23,9 +23,9 @@ std::string text_of(const RoundingStory& story, float value) {
 }
 
 std::string text_of(const std::vector<ExplainedStep>& steps, std::uint32_t code) {
-  for (const ExplainedStep& step : steps | std::views::reverse)
-    if (step.story && step.code == code) return text_of(*step.story, step.value);
-  return "";
+  const auto last = std::find_if(steps.rbegin(), steps.rend(),
+                                 [&](const ExplainedStep& step) { return step.story && step.code == code; });
+  return last == steps.rend() ? "" : text_of(*last->story, last->value);
 }
 
 }  // namespace
