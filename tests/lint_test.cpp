@@ -274,6 +274,31 @@ TEST_CASE("lint: NV010, excluded modules that are quantized, and others that are
   check_document("NV010", "lm_head.weight", [](json& q) { q["exclude_modules"] = json::array(); });
 }
 
+TEST_CASE("lint: excluded modules, by the patterns of loaders") {
+  for (const char* entry : {"lm_head", "lm_head*", "*head", "l?_head"}) {
+    const Harmed harmed;
+    harmed.declared([&](json& q) { q["exclude_modules"] = {entry}; });
+    CHECK(text_of(harmed.findings()) == "");
+  }
+  const scratch::Folder folder;
+  layered::write(folder / "in.safetensors");
+  const std::string out = folder / "out.safetensors";
+  quantize_checkpoint(folder / "in.safetensors", {.path = out},
+                      {.format = "compressed-tensors", .shared_scale = true}, cpu_kernels());
+  const auto with = [&](const json& ignored) {
+    TensorFile file(out);
+    json config = json::parse(file.metadata.at("quantization_config"));
+    config["ignore"] = ignored;
+    file.metadata["quantization_config"] = config.dump();
+    file.write(folder / "changed.safetensors");
+    return lint_checkpoint(folder / "changed.safetensors");
+  };
+  for (const char* entry : {"lm_head", "re:lm_head", "re:.*head$", "re:lm", "re:(?P<x>.*)"})
+    CHECK(text_of(with({entry})) == "");
+  check_only(with({"lm_hea"}), "NV010", "lm_head.weight");
+  check_only(with({"re:head.*$", "lm_head", "re:.*layers[.]1[.]mlp[.]down_proj"}), "NV010", victim);
+}
+
 TEST_CASE("lint: NV011, nibbles in another order than a sibling's") {
   const std::string v = layer + "self_attn.v_proj.weight", up = layer + "mlp.up_proj.weight";
   for (const std::string& name : {v, up})
