@@ -66,6 +66,18 @@ count_junit() {
   { grep -o 'not run: .*' "$1" || true; } | sed 's/^not run: //' | sort -u >>"$results/not_run"
 }
 
+# count_pytest JUNIT: pytest's own form, which counts errors beside failures.
+count_pytest() {
+  python3 - "$1" <<'END' >>"$results/tally"
+import sys, xml.etree.ElementTree as tree
+suite = next(tree.parse(sys.argv[1]).iter("testsuite"))
+count = {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
+failed = count["failures"] + count["errors"]
+print(count["tests"] - failed - count["skipped"], failed, count["skipped"])
+END
+  { grep -o 'not run: [^"&]*' "$1" || true; } | sed 's/^not run: //' | sort -u >>"$results/not_run"
+}
+
 # unless_unchanged NAME FILE_OR_FOLDER... -- COMMAND...: leaves out what passed with these same bytes on
 # this same processor before.
 unless_unchanged() {

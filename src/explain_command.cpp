@@ -1,12 +1,15 @@
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 
+#include <nvfp4/explain.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/testing.hpp>
 
-namespace nvfp4::testing {
+#include "explain_question.hpp"
+#include "number_text.hpp"
+
+namespace nvfp4 {
 namespace {
 
 /// Rows and columns [row, row + rows) x [col, col + cols) as a matrix of their own.
@@ -20,12 +23,13 @@ Matrix part(MatrixView x, std::int64_t row, std::int64_t col, std::int64_t rows,
   return out;
 }
 
-float widened(const Matrix& element) {
-  if (element.dtype == Dtype::fp32) return *element.f32();
-  const std::uint32_t code = *element.u16();
-  float value;
-  cpu_kernels().decode({&code, 1}, element.dtype == Dtype::bf16 ? Format::bf16 : Format::fp16, {&value, 1});
-  return value;
+std::vector<float> widened(const Matrix& m) {
+  const auto count = static_cast<std::size_t>(m.rows * m.cols);
+  if (m.dtype == Dtype::fp32) return {m.f32(), m.f32() + count};
+  const std::vector<std::uint32_t> codes(m.u16(), m.u16() + count);
+  std::vector<float> values(count);
+  cpu_kernels().decode(codes, m.dtype == Dtype::bf16 ? Format::bf16 : Format::fp16, values);
+  return values;
 }
 
 float block_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
@@ -44,13 +48,6 @@ float tensor_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std:
   return cpu_kernels().amax(part(x, row, first, 1, count).view(), *spec.dialect);
 }
 
-/// The fewest decimal digits that read back as the same float.
-std::string shortest(float value) {
-  if (std::isnan(value)) return "nan";
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
-}
-
 /// Beyond the dialect's name, what its arithmetic depends on.
 std::string options(const QuantizeSpec& spec, Dtype dtype) {
   std::string text;
@@ -64,14 +61,37 @@ std::string options(const QuantizeSpec& spec, Dtype dtype) {
 
 }  // namespace
 
-std::string explain_command(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
-  col = std::min(col, x.cols - 1);
-  const std::string value = shortest(widened(part(x, row, col, 1, 1)));
-  const bool negative_infinity = value == "-inf";  // a parser would take it for options
-  return "nvfp4 explain" + (negative_infinity ? "" : " " + value) + " --amax " +
-         shortest(block_amax(x, spec, row, col)) + " --tensor-amax " +
-         shortest(tensor_amax(x, spec, row, col)) + " --dialect " + std::string(spec.dialect->name) +
-         options(spec, x.dtype) + (negative_infinity ? " -- -inf" : "");
+/// A parser would take -inf for options: it stands behind `--`.
+std::string explain_command(const ExplainQuestion& q) {
+  std::string before, behind;
+  for (const float value : q.values) (value == -INFINITY ? behind : before) += " " + shortest(value);
+  std::string text = "nvfp4 explain" + before;
+  if (q.amax) text += " --amax " + shortest(*q.amax);
+  if (q.tensor_amax) text += " --tensor-amax " + shortest(*q.tensor_amax);
+  text += " --dialect " + std::string(q.spec.dialect->name) + options(q.spec, q.dtype);
+  if (q.spec.stochastic) text += " --random " + hex8(q.random);
+  if (q.spec.stochastic && q.spec.stochastic->rule != SrRule::carry)
+    text += " --sr-rule " + std::string(name(q.spec.stochastic->rule));
+  return text + (behind.empty() ? "" : " --" + behind);
 }
 
-}  // namespace nvfp4::testing
+ExplainQuestion explain_question(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
+  const std::int64_t first = col / spec.block.cols * spec.block.cols;
+  const auto count = std::min<std::int64_t>(spec.block.cols, x.cols - first);
+  ExplainQuestion q{.spec = spec, .dtype = x.dtype, .values = widened(part(x, row, first, 1, count))};
+  q.amax = block_amax(x, spec, row, col);
+  q.tensor_amax = tensor_amax(x, spec, row, col);
+  q.spec.block.rows = 1;
+  q.spec.stochastic.reset();  // its byte is not known here
+  return q;
+}
+
+std::string testing::explain_command(MatrixView x, const QuantizeSpec& spec, std::int64_t row,
+                                     std::int64_t col) {
+  col = std::min(col, x.cols - 1);
+  ExplainQuestion q = explain_question(x, spec, row, col);
+  q.values = {q.values[static_cast<std::size_t>(col % spec.block.cols)]};
+  return nvfp4::explain_command(q);
+}
+
+}  // namespace nvfp4

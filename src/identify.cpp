@@ -348,4 +348,22 @@ Identification identify(MatrixView x, const UnknownOutput& output, const Kernels
   return std::move(search).result();
 }
 
+bool same_arithmetic(const QuantizeSpec& a, const QuantizeSpec& b) {
+  return a.dialect == b.dialect && a.block == b.block && a.tensor_scale == b.tensor_scale &&
+         a.four_over_six == b.four_over_six;
+}
+
+std::vector<const Producer*> producers_of(const Origin& rows, const Origin* columns) {
+  const auto makes = [&](const Producer& p) {
+    if (!same_arithmetic(p.spec, rows.spec) || rows.transposed) return false;
+    const std::optional<Signs> rht = p.rht == 16 ? std::optional(p.signs) : std::nullopt;
+    if (!p.columns) return !columns && rows.rht == rht;
+    return !rows.rht && (!columns || columns->rht == rht);
+  };
+  std::vector<const Producer*> found;
+  for (const Producer& p : producers())
+    if (makes(p)) found.push_back(&p);
+  return found;
+}
+
 }  // namespace nvfp4

@@ -58,8 +58,47 @@ Pass run(const Product& product, const Kernels& kernels) {
   return made;
 }
 
+ProductResult made(Product product, const LayerState* given, const Kernels& kernels) {
+  product.state = state_of(product, given, kernels);
+  Pass pass = run(product, kernels);
+  return {std::move(pass), std::move(product.state)};
+}
+
 void require(bool fits, const std::string& expected, std::int64_t found) {
   if (!fits) throw std::invalid_argument("expected " + expected + ", found " + std::to_string(found));
+}
+
+void require_shapes(MatrixView x, MatrixView w) {
+  require(w.cols == x.cols, "W with the columns of X, " + std::to_string(x.cols), w.cols);
+}
+
+void require_shapes(MatrixView x, MatrixView w, MatrixView dy) {
+  require_shapes(x, w);
+  require(dy.rows == x.rows, "dY with the rows of X, " + std::to_string(x.rows), dy.rows);
+  require(dy.cols == w.rows, "dY with a column for each row of W, " + std::to_string(w.rows), dy.cols);
+}
+
+/// Of operands in the recipe's type.
+ProductResult forward(const Recipe& recipe, MatrixView x, MatrixView w, std::uint64_t seed,
+                      const LayerState* given, const Kernels& kernels) {
+  return made({Gemm::fprop, recipe.fprop, {x, Along::row}, {w, Along::row}, seed}, given, kernels);
+}
+
+/// What fprop made of the matrix that this product takes its b from; null where the recipe does not ask.
+const Operand* forward_of(const GemmRecipe& recipe, Gemm g, const ProductResult& forward) {
+  if (recipe.b.source == Source::input) return nullptr;
+  const Term& of = forward.pass.terms.at(0);
+  return g == Gemm::dgrad ? &of.b : &of.a;
+}
+
+ProductResult backward(const Recipe& recipe, Gemm g, MatrixView x, MatrixView w, MatrixView dy,
+                       const ProductResult& forward, std::uint64_t seed, const LayerState* given,
+                       const Kernels& kernels) {
+  const bool dgrad = g == Gemm::dgrad;
+  const Side a{dy, dgrad ? Along::row : Along::tokens},
+      b{dgrad ? w : x, Along::tokens, forward_of(recipe[g], g, forward)};
+  return made({.gemm = g, .recipe = recipe[g], .a = a, .b = b, .seed = seed, .fprop = &forward.state}, given,
+              kernels);
 }
 
 }  // namespace
@@ -68,23 +107,44 @@ LinearResult linear(const Recipe& recipe, MatrixView x, MatrixView w, MatrixView
                     const Kernels& kernels, const LayerState* state) {
   const cpu::FloatEnvironment fenced;
   validate(recipe);
-  require(w.cols == x.cols, "W with the columns of X, " + std::to_string(x.cols), w.cols);
-  require(dy.rows == x.rows, "dY with the rows of X, " + std::to_string(x.rows), dy.rows);
-  require(dy.cols == w.rows, "dY with a column for each row of W, " + std::to_string(w.rows), dy.cols);
+  require_shapes(x, w, dy);
   const Matrix X = converted(x, recipe.operands, kernels), W = converted(w, recipe.operands, kernels),
                D = converted(dy, recipe.operands, kernels);
-  LinearResult result;
-  const auto pass = [&](Gemm g, const Side& a, const Side& b) {
-    Product product{g, recipe[g], a, b, seed};
-    if (g != Gemm::fprop) product.fprop = &result.state.fprop;
-    result.state[g] = product.state = state_of(product, state, kernels);
-    return run(product, kernels);
+  ProductResult y = forward(recipe, X.view(), W.view(), seed, state, kernels);
+  const auto gradient = [&](Gemm g) {
+    return backward(recipe, g, X.view(), W.view(), D.view(), y, seed, state, kernels);
   };
-  result.fprop = pass(Gemm::fprop, {X.view(), Along::row}, {W.view(), Along::row});
-  const Term& forward = result.fprop.terms[0];
-  result.dgrad = pass(Gemm::dgrad, {D.view(), Along::row}, {W.view(), Along::tokens, &forward.b});
-  result.wgrad = pass(Gemm::wgrad, {D.view(), Along::tokens}, {X.view(), Along::tokens, &forward.a});
-  return result;
+  ProductResult dx = gradient(Gemm::dgrad), dw = gradient(Gemm::wgrad);
+  return {std::move(y.pass),
+          std::move(dx.pass),
+          std::move(dw.pass),
+          {std::move(y.state), std::move(dx.state), std::move(dw.state)}};
+}
+
+bool needs_forward(const Recipe& recipe, Gemm gemm) { return recipe[gemm].b.source == Source::forward; }
+
+ProductResult linear_forward(const Recipe& recipe, MatrixView x, MatrixView w, std::uint64_t seed,
+                             const Kernels& kernels, const LayerState* state) {
+  const cpu::FloatEnvironment fenced;
+  validate(recipe);
+  require_shapes(x, w);
+  const Matrix X = converted(x, recipe.operands, kernels), W = converted(w, recipe.operands, kernels);
+  return forward(recipe, X.view(), W.view(), seed, state, kernels);
+}
+
+ProductResult linear_backward(const Recipe& recipe, Gemm gemm, MatrixView x, MatrixView w, MatrixView dy,
+                              const ProductResult& of, std::uint64_t seed, const Kernels& kernels,
+                              const LayerState* state) {
+  const cpu::FloatEnvironment fenced;
+  validate(recipe);
+  require_shapes(x, w, dy);
+  if (gemm == Gemm::fprop) throw std::invalid_argument("expected dgrad or wgrad");
+  if (needs_forward(recipe, gemm) && of.pass.terms.empty())
+    throw std::invalid_argument(std::string(name(gemm)) + " by " + recipe.name +
+                                " takes an operand from fprop's codes: expected its result");
+  const Matrix X = converted(x, recipe.operands, kernels), W = converted(w, recipe.operands, kernels),
+               D = converted(dy, recipe.operands, kernels);
+  return backward(recipe, gemm, X.view(), W.view(), D.view(), of, seed, state, kernels);
 }
 
 }  // namespace nvfp4

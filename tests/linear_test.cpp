@@ -341,3 +341,26 @@ TEST_CASE("linear: the models that NVIDIA trained, 16 % of the 12B one's blocks 
   CHECK(recipe_at(m, {"model.embed_tokens", 9, 52}, 0) == named("bf16"));
   CHECK(recipe_at(m, {"lm_head", 9, 52}, 0) == named("bf16"));
 }
+
+TEST_CASE("linear: products one by one are those of the whole layer") {
+  const Inputs in(48, 64, 32);
+  const MatrixView x = in.x.view(), w = in.w.view(), dy = in.dy.view();
+  for (const Recipe& recipe : recipes()) {
+    CAPTURE(recipe.name);
+    const LinearResult whole = in.run(recipe);
+    const ProductResult y = linear_forward(recipe, x, w, 5, cpu_kernels());
+    CHECK(y.pass.out.bytes == whole.fprop.out.bytes);
+    CHECK(y.state == whole.state.fprop);
+    for (const Gemm g : {Gemm::dgrad, Gemm::wgrad}) {
+      const ProductResult before = needs_forward(recipe, g) ? y : ProductResult{};
+      const ProductResult made = linear_backward(recipe, g, x, w, dy, before, 5, cpu_kernels());
+      CHECK(made.pass.out.bytes == (g == Gemm::dgrad ? whole.dgrad : whole.wgrad).out.bytes);
+      CHECK(made.state == whole.state[g]);
+      if (needs_forward(recipe, g))
+        CHECK_THROWS_AS(linear_backward(recipe, g, x, w, dy, {}, 5, cpu_kernels()), std::invalid_argument);
+    }
+  }
+  CHECK_THROWS_AS(linear_backward(named("bf16"), Gemm::fprop, x, w, dy, {}, 5, cpu_kernels()),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(linear_forward(named("bf16"), x, dy, 5, cpu_kernels()), std::invalid_argument);
+}

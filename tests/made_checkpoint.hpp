@@ -171,4 +171,30 @@ inline std::vector<StoredWeight> examples(const Convention& c) {
   return all;
 }
 
+/// One NVFP4 weight as ModelOpt has it, and tensors beside it.
+inline std::vector<Made> modelopt_tensors() {
+  return {floats("p.q.weight_scale_2", {}, {0.37f}),
+          floats("p.q.input_scale", {}, {1.7f}),
+          tensor("p.lm_head.weight", ElementType::bf16, {2, 16}),
+          tensor("p.q.bias", ElementType::bf16, {3}),
+          tensor("p.q.weight", ElementType::u8, {3, 32}),
+          tensor("p.q.weight_scale", ElementType::f8_e4m3, {3, 4}, 0x7E)};
+}
+
+struct Example {
+  const scratch::Folder folder;
+  const std::string in = folder / "in.safetensors", out = folder / "out.safetensors";
+
+  explicit Example(const std::vector<Made>& tensors = modelopt_tensors(), const io::Metadata& metadata = {}) {
+    write(in, tensors, metadata);
+  }
+  CheckpointSummary to(const std::string& format, const Names& drop = {}, bool widen = false) const {
+    return convert_checkpoint(in, {out, Overwrite::yes}, {format, drop, widen});
+  }
+  std::string refusal(const std::string& format, const Names& drop = {}) const {
+    const std::string message = rejection([&] { to(format, drop); });
+    return message.starts_with(in + ": ") ? message.substr(in.size() + 2) : message;
+  }
+};
+
 }  // namespace made

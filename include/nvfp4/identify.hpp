@@ -54,6 +54,14 @@ struct Identification {
 /// what the sample leaves is confirmed on all bytes. NaNs compare as in `nvfp4 golden check`.
 Identification identify(MatrixView x, const UnknownOutput&, const Kernels& = cpu_kernels());
 
+/// Whether two specs quantize alike, whatever amax or random bits the caller gives.
+bool same_arithmetic(const QuantizeSpec&, const QuantizeSpec&);
+
+struct Producer;
+
+/// The producers whose profile makes such rows and, where there are columns, such columns.
+std::vector<const Producer*> producers_of(const Origin& rows, const Origin* columns = nullptr);
+
 /// What an output by itself rules out, and why.
 struct Exclusion {
   const Dialect* dialect;

@@ -63,4 +63,23 @@ struct LinearResult {
 LinearResult linear(const Recipe&, MatrixView x, MatrixView w, MatrixView dy, std::uint64_t seed,
                     const Kernels&, const LayerState* = nullptr);
 
+/// One product of linear(), and the state that it ran with.
+struct ProductResult {
+  Pass pass{};
+  SchemeState state{};
+};
+
+/// fprop alone, where dY is not there yet. Of a state its fprop.
+ProductResult linear_forward(const Recipe&, MatrixView x, MatrixView w, std::uint64_t seed, const Kernels&,
+                             const LayerState* = nullptr);
+
+/// Whether this product takes an operand from the codes of fprop, and so fprop's result.
+bool needs_forward(const Recipe&, Gemm);
+
+/// dgrad or wgrad alone, after that fprop of the same recipe, x, w and seed; an empty one where none is needed. Of a
+/// state its own product's.
+ProductResult linear_backward(const Recipe&, Gemm, MatrixView x, MatrixView w, MatrixView dy,
+                              const ProductResult& forward, std::uint64_t seed, const Kernels&,
+                              const LayerState* = nullptr);
+
 }  // namespace nvfp4

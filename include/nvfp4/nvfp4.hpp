@@ -5,8 +5,10 @@
 #include <nvfp4/cases.hpp>
 #include <nvfp4/compare.hpp>
 #include <nvfp4/diagnose.hpp>
+#include <nvfp4/diff.hpp>
 #include <nvfp4/distill.hpp>
 #include <nvfp4/eden.hpp>
+#include <nvfp4/explain.hpp>
 #include <nvfp4/formats.hpp>
 #include <nvfp4/gemm.hpp>
 #include <nvfp4/identify.hpp>

@@ -48,27 +48,14 @@ Json options_json(const Answer& a) {
   return json;
 }
 
-bool same_spec(const QuantizeSpec& a, const QuantizeSpec& b) {
-  return a.dialect == b.dialect && a.block == b.block && a.tensor_scale == b.tensor_scale &&
-         a.four_over_six == b.four_over_six;
-}
-
-bool is_of(const Producer& p, const Answer& a) {
-  if (!same_spec(p.spec, a.rows.spec) || a.rows.transposed) return false;
-  const std::optional<Signs> rht = p.rht == 16 ? std::optional(p.signs) : std::nullopt;
-  if (!p.columns) return !a.columns && a.rows.rht == rht;
-  return !a.rows.rht && (!a.columns || a.columns->rht == rht);
-}
-
 /// One entry a producer, or one without.
 void add(Json& matches, const Answer& a) {
   Json match{{"dialect", a.rows.spec.dialect->name}, {"producer", nullptr}, {"options", options_json(a)}};
   const std::size_t before = matches.size();
-  for (const Producer& p : producers())
-    if (is_of(p, a)) {
-      match["producer"] = p.name;
-      matches.push_back(match);
-    }
+  for (const Producer* p : producers_of(a.rows, a.columns ? &*a.columns : nullptr)) {
+    match["producer"] = p->name;
+    matches.push_back(match);
+  }
   if (matches.size() == before) matches.push_back(match);
 }
 
@@ -77,7 +64,7 @@ std::vector<Answer> answers(const Identification& rows, const std::optional<Iden
   for (const Origin& r : rows.matches) {
     if (!columns) all.push_back({r, std::nullopt});
     for (const Origin& c : columns ? columns->matches : std::vector<Origin>{})
-      if (!c.transposed && !r.transposed && same_spec(r.spec, c.spec)) all.push_back({r, c});
+      if (!c.transposed && !r.transposed && same_arithmetic(r.spec, c.spec)) all.push_back({r, c});
   }
   return all;
 }

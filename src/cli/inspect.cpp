@@ -137,7 +137,7 @@ bool is_checkpoint(const io::ArrayFile& file) {
 
 Outcome inspect_file(const Options& o) {
   const io::Bytes bytes = io::read_bytes(o.file);
-  const auto file = io::open_arrays(bytes, o.file);
+  const auto file = io::open_arrays(bytes, o.file == "-" ? "stdin" : o.file);
   if (is_checkpoint(*file))
     return checkpoint_outcome(inspect_checkpoint(bytes, o.file, 0, checkpoint_watch("inspect")), o.all);
   return file->contains("manifest") && file->contains("packed") ? inspect_quantized(*file)

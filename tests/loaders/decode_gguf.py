@@ -7,15 +7,14 @@ from gguf import GGUFReader, dequantize
 from safetensors.numpy import save_file
 
 
-def number(tensor):
-    """float32, but for a tensor of integers, which gguf-py gives as it is."""
-    if tensor.data.dtype.kind == "i":
-        return tensor.data
-    return dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+def value(tensor):
+    """Integers, which gguf-py reads and does not dequantize, stay what they are."""
+    integer = np.issubdtype(tensor.data.dtype, np.signedinteger)
+    return tensor.data if integer else dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
 
 
 def decoded(path):
-    values = {t.name: number(t).reshape(t.shape[::-1]) for t in GGUFReader(path).tensors}
+    values = {t.name: value(t).reshape(t.shape[::-1]) for t in GGUFReader(path).tensors}
     for name in [name for name in values if name.endswith(".weight")]:
         scale = values.get(name.removesuffix(".weight") + ".scale")
         if scale is not None:

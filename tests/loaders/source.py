@@ -52,5 +52,20 @@ def llama_folder(path):
     (path / "config.json").write_text(json.dumps(LLAMA, indent=2))
 
 
+def gpt_oss_folder(path):
+    """Experts as gpt-oss keeps them, of random codes and scales, for nothing on a CPU makes them."""
+    random = torch.Generator().manual_seed(50)
+    tensors = {"model.norm.weight": torch.ones(64, dtype=torch.bfloat16)}
+    for name, shape in (("gate_up_proj", (2, 128, 2)), ("down_proj", (2, 64, 3))):
+        experts = f"{LAYER}.mlp.experts.{name}"
+        tensors[f"{experts}_blocks"] = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, generator=random)
+        tensors[f"{experts}_scales"] = torch.randint(100, 140, shape, dtype=torch.uint8, generator=random)
+        tensors[f"{experts}_bias"] = torch.zeros(shape[:2], dtype=torch.bfloat16)
+    path.mkdir()
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    config = {"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["model.norm"]}}
+    (path / "config.json").write_text(json.dumps(config, indent=2))
+
+
 if __name__ == "__main__":
     save_file(source(), sys.argv[1], metadata={"format": "pt"})

@@ -9,11 +9,11 @@
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/rcp_approx.hpp>
 
-#include "number.hpp"
+#include "number_text.hpp"
 
 /// An FP32 number for include/nvfp4/dialects that writes down what a dialect does with it, so that no
 /// formula is written twice.
-namespace nvfp4::cli {
+namespace nvfp4::explained {
 
 struct Step {
   enum class Kind : std::uint8_t { arithmetic, rounding } kind;
@@ -32,7 +32,7 @@ struct TracedCode {
 
 inline float decoded(std::uint32_t code, Format format) {
   float value;
-  reference_kernels().decode({&code, 1}, format, {&value, 1});
+  cpu_kernels().decode({&code, 1}, format, {&value, 1});
   return value;
 }
 
@@ -114,8 +114,8 @@ inline TracedNumber rcp_approx_ftz(TracedNumber a) {
 
 inline std::uint32_t encoded(float value, Format format, Rounding rounding, Overflow overflow) {
   std::uint32_t code;
-  reference_kernels().encode({&value, 1}, {.format = format, .rounding = rounding, .overflow = overflow},
-                             {&code, 1});
+  cpu_kernels().encode({&value, 1}, {.format = format, .rounding = rounding, .overflow = overflow},
+                       {&code, 1});
   return code;
 }
 
@@ -189,7 +189,7 @@ inline TracedCode e2m1_by_byte(TracedNumber y, TracedCode random, SrRule rule) {
   const float magnitude = std::fabs(y.value);
   const std::uint32_t cut = encoded(magnitude, Format::e2m1, Rounding::toward_zero, Overflow::saturate);
   std::uint32_t code;
-  reference_kernels().encode_stochastic({&y.value, 1}, {&random.bits, 1}, {.rule = rule}, {&code, 1});
+  cpu_kernels().encode_stochastic({&y.value, 1}, {&random.bits, 1}, {.rule = rule}, {&code, 1});
   const std::string story =
       rule == SrRule::carry ? carry_story(magnitude, cut, random.bits) : ", te_software";
   return TracedCode(
@@ -227,4 +227,4 @@ inline TracedCode e2m1_from_bf16(TracedNumber y) {
       note_code(y, Format::e2m1, "round on the grid of 1/2, 1 or 2 and cut a BF16", code, false));
 }
 
-}  // namespace nvfp4::cli
+}  // namespace nvfp4::explained

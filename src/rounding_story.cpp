@@ -4,14 +4,14 @@
 
 #include <nvfp4/kernels.hpp>
 
-#include "number.hpp"
+#include "number_text.hpp"
 
-namespace nvfp4::cli {
+namespace nvfp4 {
 namespace {
 
 float value_of(std::uint32_t code, Format format) {
   float value;
-  reference_kernels().decode({&code, 1}, format, {&value, 1});
+  cpu_kernels().decode({&code, 1}, format, {&value, 1});
   return value;
 }
 
@@ -65,4 +65,4 @@ std::string bit_fields(std::uint32_t code, Format format) {
   return text + binary(code >> f.mantissa_bits, f.exponent_bits) + ' ' + binary(code, f.mantissa_bits);
 }
 
-}  // namespace nvfp4::cli
+}  // namespace nvfp4
