@@ -179,27 +179,25 @@ double likeness(const std::vector<float>& a, const std::vector<float>& b) {
   return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 0;
 }
 
-/// Two that weigh the channels of their input alike, layer after layer: q and k, gate and up. Values do not.
+/// Gate and up weigh the channels of their input alike: over 30 layers of a real model the likeness is -0.04 to 0.84.
+/// q and k may not (-0.5 to 0.96 there), and v still less.
 struct Pair {
   std::size_t first, second;
   double likeness, deviations;
 };
 
-bool is_value(const std::string& leaf) {
-  constexpr std::array<std::string_view, 6> values{"v_proj", "to_v",     "value",
-                                                   "attn_v", "q_a_proj", "kv_a_proj_with_mqa"};
-  return std::find(values.begin(), values.end(), leaf) != values.end();
+bool is_gated(const std::string& leaf) {
+  constexpr std::array<std::string_view, 8> names{
+      "gate_proj", "up_proj", "w1", "w3", "ffn_gate", "ffn_up", "ffn_gate_exps", "ffn_up_exps"};
+  return std::find(names.begin(), names.end(), leaf) != names.end();
 }
 
 std::optional<Pair> pair_of(const LintInput& in, const std::vector<std::size_t>& group) {
-  std::vector<std::size_t> two;
-  for (const std::size_t i : group)
-    if (!is_value(leaf_of(in.weights[i].weight.name))) two.push_back(i);
-  if (two.size() != 2) return std::nullopt;
-  const auto &a = in.facts[two[0]].pair_steps, &b = in.facts[two[1]].pair_steps;
+  if (group.size() != 2 || !is_gated(leaf_of(in.weights[group[0]].weight.name))) return std::nullopt;
+  const auto &a = in.facts[group[0]].pair_steps, &b = in.facts[group[1]].pair_steps;
   if (a.size() != b.size()) return std::nullopt;
   const double alike = likeness(a, b);
-  return Pair{two[0], two[1], alike, alike * std::sqrt(static_cast<double>(a.size()))};
+  return Pair{group[0], group[1], alike, alike * std::sqrt(static_cast<double>(a.size()))};
 }
 
 void add_swapped(const LintInput& in, const Pair& pair, double others, Findings& findings) {
