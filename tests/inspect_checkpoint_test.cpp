@@ -144,6 +144,15 @@ TEST_CASE("inspect: bits exclude dialects, never the one that made them") {
   }
 }
 
+TEST_CASE("inspect: a shared second-level scale excludes nobody") {
+  const Model model;
+  const std::string out = model.folder / "shared.safetensors";
+  quantize_checkpoint(model.in, {.path = out}, {.shared_scale = true}, cpu_kernels());
+  const CheckpointReport report = inspect_checkpoint(out);
+  REQUIRE(report.dialect);
+  CHECK(report.dialect->producer_possible());
+}
+
 TEST_CASE("inspect: the tree folds layers that are alike, and --all does not") {
   const Model model;
   const std::string path = model.quantized("modelopt");

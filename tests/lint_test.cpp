@@ -274,12 +274,45 @@ TEST_CASE("lint: NV010, excluded modules that are quantized, and others that are
   check_document("NV010", "lm_head.weight", [](json& q) { q["exclude_modules"] = json::array(); });
 }
 
-TEST_CASE("lint: NV011, nibbles in another order than a sibling's") {
-  const std::string v = layer + "self_attn.v_proj.weight", up = layer + "mlp.up_proj.weight";
-  for (const std::string& name : {v, up})
-    check_tensors("NV011", name, [&](TensorFile& t) {
-      for (std::uint8_t& byte : t.at(name).bytes) byte = static_cast<std::uint8_t>(byte << 4 | byte >> 4);
-    });
+TEST_CASE("lint: excluded modules, by the patterns of loaders") {
+  for (const char* entry : {"lm_head", "lm_head*", "*head", "l?_head"}) {
+    const Harmed harmed;
+    harmed.declared([&](json& q) { q["exclude_modules"] = json::array({entry}); });
+    CHECK(text_of(harmed.findings()) == "");
+  }
+  const scratch::Folder folder;
+  layered::write(folder / "in.safetensors");
+  const std::string out = folder / "out.safetensors";
+  quantize_checkpoint(folder / "in.safetensors", {.path = out},
+                      {.format = "compressed-tensors", .shared_scale = true}, cpu_kernels());
+  const auto with = [&](const json& ignored) {
+    TensorFile file(out);
+    json config = json::parse(file.metadata.at("quantization_config"));
+    config["ignore"] = ignored;
+    file.metadata["quantization_config"] = config.dump();
+    file.write(folder / "changed.safetensors");
+    return lint_checkpoint(folder / "changed.safetensors");
+  };
+  for (const char* entry : {"lm_head", "re:lm_head", "re:.*head$", "re:lm", "re:(?P<x>.*)"})
+    CHECK(text_of(with(json::array({entry}))) == "");
+  check_only(with(json::array({"lm_hea"})), "NV010", "lm_head.weight");
+  check_only(with(json::array({"re:head.*$", "lm_head", "re:.*layers[.]1[.]mlp[.]down_proj"})), "NV010",
+             victim);
+}
+
+TEST_CASE("lint: NV011, nibbles of gate and up in different orders") {
+  const std::string gate = layer + "mlp.gate_proj.weight", up = layer + "mlp.up_proj.weight";
+  const auto swap = [](TensorFile& t, const std::string& name) {
+    for (std::uint8_t& byte : t.at(name).bytes) byte = static_cast<std::uint8_t>(byte << 4 | byte >> 4);
+  };
+  check_tensors("NV011", up, [&](TensorFile& t) { swap(t, up); });
+  check_tensors("NV011", up, [&](TensorFile& t) { swap(t, gate); });  // the two do not tell which
+  const Harmed all;
+  all.tensors([&](TensorFile& t) {
+    for (const layered::Matrix& m : layered::matrices())
+      if (m.name.find("layers") != std::string::npos) swap(t, m.name);
+  });
+  CHECK(text_of(all.findings()) == "");
 }
 
 TEST_CASE("lint: NV012, an index that names what the shards have not") {

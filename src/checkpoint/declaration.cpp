@@ -33,11 +33,6 @@ std::vector<std::string> texts(const Json& json) {
   return all;
 }
 
-/// A module, or one that has it inside.
-bool covers(const std::string& entry, const std::string& module) {
-  return module == entry || module.starts_with(entry + ".");
-}
-
 bool is_nvfp4(const std::string& algorithm) {
   return algorithm.find("NVFP4") != std::string::npos || algorithm.find("MXFP4") != std::string::npos;
 }
@@ -50,11 +45,13 @@ std::string glob_of(const std::vector<std::string>& globs, const std::string& mo
   return "";
 }
 
-/// Some loaders take an entry for a prefix; so what lies under one is in doubt.
+/// Some loaders take an entry for a prefix, and put one before the tensors' names or take one off; so what lies under
+/// such an entry is in doubt.
 bool may_be_excluded(const std::vector<std::string>& globs, const std::string& module) {
   return std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
-    return matches_glob(module, glob) || matches_glob(module, glob + ".*") ||
-           (glob.find('*') == std::string::npos && covers(glob, module));
+    for (const std::string& entry : {glob, glob + ".*", "*." + glob, "*." + glob + ".*"})
+      if (matches_glob(module, entry)) return true;
+    return false;
   });
 }
 
@@ -106,17 +103,25 @@ Declaration of_modelopt(const std::string& document, const Json& json, const cha
 
 // compressed-tensors: an entry is a module's name, a class, or "re:" and a Python pattern that the name begins with.
 
-/// Whether the name begins as the pattern says; none where the pattern is not understood here.
-std::optional<bool> begins_as(const std::string& module, const std::string& pattern) {
+/// Whether the name begins as the pattern says, or has it `anywhere`; none where the pattern is not understood here.
+std::optional<bool> has_pattern(const std::string& module, const std::string& pattern, bool anywhere) {
   try {
-    return std::regex_search(module, std::regex(pattern), std::regex_constants::match_continuous);
+    return std::regex_search(
+        module, std::regex(pattern),
+        anywhere ? std::regex_constants::match_default : std::regex_constants::match_continuous);
   } catch (const std::regex_error&) {
     return std::nullopt;
   }
 }
 
 std::optional<bool> matches_entry(const std::string& module, const std::string& entry) {
-  return entry.starts_with("re:") ? begins_as(module, entry.substr(3)) : module == entry;
+  return entry.starts_with("re:") ? has_pattern(module, entry.substr(3), false) : module == entry;
+}
+
+/// As matches_entry(), with what may_be_excluded() doubts.
+bool may_match_entry(const std::string& module, const std::string& entry) {
+  if (entry.starts_with("re:")) return has_pattern(module, entry.substr(3), true).value_or(true);
+  return may_be_excluded({entry}, module);
 }
 
 struct Group {
@@ -163,11 +168,8 @@ Declaration of_compressed_tensors(const std::string& document, const Json& json)
     return std::string();
   };
   d.expected = [ignored, groups](const std::string& module) {
-    for (const std::string& entry : ignored) {
-      const auto match = matches_entry(module, entry);
-      if (!match) return Expected::unknown;
-      if (*match || covers(entry, module)) return Expected::high_precision;
-    }
+    for (const std::string& entry : ignored)
+      if (may_match_entry(module, entry)) return Expected::high_precision;
     return expected_of(groups, module);
   };
   return d;

@@ -1,6 +1,7 @@
 #include "dialect_evidence.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -26,6 +27,30 @@ std::vector<Exclusion> excluded_by(const std::vector<Witness>& witnesses, std::o
   }
   const std::vector<float> global(second ? 1 : 0, second.value_or(1));
   return exclusions({static_cast<std::int64_t>(scales.size()), codes, scales, global});
+}
+
+/// Whether the second-level scale is of the weight's own amax, as a dialect makes it: a shared one, or one of another
+/// amax, leaves block scales that the dialect by itself would not.
+bool is_own_scale(const WeightFacts& f, const std::map<float, int>& users) {
+  if (!f.second) return true;
+  constexpr int code_of_448 = 0x7E;
+  for (std::size_t e = 0; e < f.experts.size(); ++e)
+    if (f.experts[e].top_scale != code_of_448 && users.at(f.second_at(e)) > 1) return false;
+  return true;
+}
+
+/// How many matrices have a second-level scale.
+std::map<float, int> users_of_scales(std::span<const WeightFacts> facts) {
+  std::map<float, int> users;
+  for (const WeightFacts& f : facts)
+    for (std::size_t e = 0; f.second && e < f.experts.size(); ++e)
+      if (!std::isnan(f.second_at(e))) ++users[f.second_at(e)];
+  return users;
+}
+
+bool has_nan(const WeightFacts& f) {
+  return f.second &&
+         std::any_of(f.second->values.begin(), f.second->values.end(), [](float v) { return std::isnan(v); });
 }
 
 /// Scales that a dialect gives to blocks whose codes are all zero, in a tensor of its own amax.
@@ -64,10 +89,12 @@ std::optional<DialectEvidence> dialect_evidence(std::span<const HeldWeight> weig
   std::array<std::int64_t, 256> of_zeros{};
   bool any = false, second = true;
   constexpr std::size_t most = 64;
+  const std::map<float, int> users = users_of_scales(facts);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     if (weights[i].weight.scale != Format::ue4m3) continue;
     any = true;
     second &= facts[i].second.has_value();
+    if (has_nan(facts[i]) || !is_own_scale(facts[i], users)) continue;
     std::vector<Witness> witnesses;
     for (const WitnessBlock& w : facts[i].witnesses) witnesses.emplace_back(w.scale, w.codes);
     if (!witnesses.empty() && kinds.size() < most) kinds.insert(witnesses);

@@ -13,7 +13,7 @@ std::vector<Finding> Findings::sorted() && {
 
 void lint_index(const LintInput& in, Findings& findings) {
   for (const std::string& fault : in.checkpoint.faults())
-    findings.add("NV012", "index", fault + ": expected what the index lists");
+    findings.add("NV012", "index", fault + ": expected the same tensors in both");
 }
 
 std::string number_text(double value) {

@@ -39,8 +39,8 @@ constexpr std::array rules{
              "correct the list of excluded modules: loaders build their layers by it"},
     LintRule{"NV011", warning, "nibble order differs from a sibling's",
              "swap the two codes of every byte of one of them: the low nibble holds the even column. Only a "
-             "difference between siblings, which share their input channels, can be seen; an order that the "
-             "whole checkpoint has wrong cannot"},
+             "difference between gate and up of one layer is seen; an order that all weights have wrong "
+             "cannot be"},
     LintRule{"NV012", error, "index and shards disagree", "fetch the missing shard, or write the index anew"},
     LintRule{"NV013", error, "sign bit set in block scales",
              "kernels ignore the bit and frameworks honour it: a block scale is never negative"},
