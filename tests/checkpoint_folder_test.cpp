@@ -112,16 +112,20 @@ std::vector<std::string> names(const Files& files) {
   return all;
 }
 
-/// Starts the program and kills it without a warning.
-void run_and_kill(Arguments arguments, std::chrono::microseconds after) {
+/// Starts the program and kills it without a warning, so long after `begun` is there.
+void run_and_kill(Arguments arguments, const std::string& begun, std::chrono::microseconds after) {
   arguments.insert(arguments.begin(), NVFP4_PROGRAM);
   std::vector<std::string> environment{"OMP_WAIT_POLICY=passive"};
   pid_t child = -1;
   REQUIRE(::posix_spawn(&child, NVFP4_PROGRAM, nullptr, nullptr, program::pointers(arguments).data(),
                         program::pointers(environment).data()) == 0);
+  int status = 0;
+  while (!fs::exists(begun)) {
+    if (::waitpid(child, &status, WNOHANG) == child) return;
+    std::this_thread::yield();
+  }
   std::this_thread::sleep_for(after);
   ::kill(child, SIGKILL);
-  int status = 0;
   ::waitpid(child, &status, 0);
 }
 
@@ -241,7 +245,9 @@ TEST_CASE("checkpoint folder: killed at any moment, it is absent, and resumed it
   fs::remove_all(model.out);
   int resumed = 0;
   for (int attempt = 0; attempt < 12; ++attempt) {
-    run_and_kill(quantize, std::chrono::microseconds(2000 + generator()() % 60000));
+    const bool early = attempt % 4 == 0;  // perhaps before there is anything
+    run_and_kill(quantize, early ? model.in : model.out + ".partial",
+                 std::chrono::microseconds(generator()() % 40000));
     const bool whole = fs::exists(model.out);
     if (whole) CHECK((files(model.out) == expected));
     resumed += fs::exists(model.out + ".partial");
