@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(threads_of(kind), 1)
   const int group = __shfl_sync(~0u, threadIdx.x / 128, 0);  // tells the compiler that a warp agrees
   if (group == consumers) {
     sm90::shrink_registers<kind == Tiles::chain ? 40 : 32>();
-    if (threadIdx.x / 32 == 4 * consumers) produce<Output, kind>(a, b, p, shared, rank);
+    if (threadIdx.x == 128 * consumers) produce<Output, kind>(a, b, p, shared, rank);
   } else {
     sm90::grow_registers<kind == Tiles::chain ? 232 : 112>();
     consume<Output, kind>(p, shared, rank, group);

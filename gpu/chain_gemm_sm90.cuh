@@ -96,7 +96,6 @@ struct Stage {
 struct Shared {
   Stage stage[stages];
   sm90::Barrier full[stages], empty[stages];
-  std::uint32_t split[stages];  // bit h: half h of the columns is split in this step
 };
 
 /// Which stage, and the parity of its barriers' phase.
@@ -116,33 +115,22 @@ struct Turn {
 template <class Output>
 constexpr int store_width = 16 / sizeof(Output);
 
-// One warp.
+// One thread.
 template <class Output, Tiles kind>
 __device__ __forceinline__ void produce(const CUtensorMap& a, const CUtensorMap& b, const Arguments& p,
                                         Shared& shared, std::uint32_t rank) {
-  const int lane = threadIdx.x % 32;
   Turn turn;
   for (std::uint32_t i = blockIdx.x / cluster; i < p.work.taken[static_cast<int>(kind)];
        i += gridDim.x / cluster) {
-    const Entry& entry = *entry_at(p, kind, i);
-    const Place at = place_of(entry.tile, p.grid);
-    const std::uint32_t row = cluster * at.row + rank, col = halves * at.col;
-    unsigned split[halves] = {};
+    const Place at = place_of(entry_at(p, kind, i)->tile, p.grid);
+    const int row = static_cast<int>((cluster * at.row + rank) * tile_rows);
+    const int b_box = static_cast<int>((halves * at.col + rank) * (tile_rows / (4 * store_width<Output>)));
     for (int t = 0; t < p.steps; ++t, turn.advance()) {
-      if (kind == Tiles::split && t % 32 == 0)
-        for (int h = 0; h < halves; ++h)
-          split[h] = __ballot_sync(
-              ~0u, t + lane < p.steps &&
-                       (entry.split_all || !is_chain(stats_at(p.a, row, p.steps, t + lane),
-                                                     stats_at(p.b, col + h, p.steps, t + lane))));
-      if (lane != 0) continue;
       Stage& stage = shared.stage[turn.stage];
       sm90::Barrier& full = shared.full[turn.stage];
       shared.empty[turn.stage].wait(turn.parity ^ 1);
-      shared.split[turn.stage] = (split[0] >> t % 32 & 1) | (split[1] >> t % 32 & 1) << 1;
       full.arrive_and_expect(sizeof(Stage));
-      sm90::load_box(stage.a, a, {t * int{step_k}, static_cast<int>(row * tile_rows)}, full);
-      const int b_box = static_cast<int>((col + rank) * (tile_rows / (4 * store_width<Output>)));
+      sm90::load_box(stage.a, a, {t * int{step_k}, row}, full);
       sm90::load_box(stage.b[rank], b, {t * int{step_k}, 0, 0, 0, b_box}, full, (1 << cluster) - 1);
     }
   }
@@ -246,16 +234,29 @@ __device__ __forceinline__ void add_chain_steps(float (&c)[halves][64], std::int
   }
 }
 
+// Which of 32 steps from t on are split, a bit each. By a whole warp.
+__device__ inline std::uint32_t splits_from(const Arguments& p, const Entry& entry, std::uint32_t row_tile,
+                                            std::uint32_t col_tile, int t) {
+  if (entry.split_all) return ~0u;
+  t += static_cast<int>(threadIdx.x % 32);
+  return __ballot_sync(~0u, t < p.steps && !is_chain(stats_at(p.a, row_tile, p.steps, t),
+                                                     stats_at(p.b, col_tile, p.steps, t)));
+}
+
 // All steps of 64 x 128 outputs. Returns the largest |c| before a split.
-__device__ __forceinline__ float add_any_steps(float (&c)[64], std::int64_t steps, Shared& shared, Turn& turn,
-                                               int group, float origin) {
+__device__ __forceinline__ float add_any_steps(float (&c)[64], const Arguments& p, Shared& shared, Turn& turn,
+                                               int group, const Entry& entry, std::uint32_t row_tile,
+                                               std::uint32_t col_tile) {
+  const float origin = 1.5f * power_of_two(entry.unit + origin_bits - folded_bits);
   float most = 0;
-  for (int t = 0; t < steps; ++t, turn.advance()) {
+  std::uint32_t split = 0;
+  for (int t = 0; t < p.steps; ++t, turn.advance(), split >>= 1) {
+    if (t % 32 == 0) split = splits_from(p, entry, row_tile, col_tile, t);
     shared.full[turn.stage].wait(turn.parity);
     const Stage& stage = shared.stage[turn.stage];
-    const int h = group / 2;
-    const std::uint64_t a = sm90::descriptor(stage.a) + 512 * (group % 2), b = sm90::descriptor(stage.b[h]);
-    if (shared.split[turn.stage] >> h & 1) {
+    const std::uint64_t a = sm90::descriptor(stage.a) + 512 * (group % 2),
+                        b = sm90::descriptor(stage.b[group / 2]);
+    if (split & 1) {
       add_split(c, a, b, origin, most);
     } else {
 #pragma unroll
@@ -267,7 +268,6 @@ __device__ __forceinline__ float add_any_steps(float (&c)[64], std::int64_t step
         add_chain(c + 32 * part, s);
       }
     }
-    __syncwarp();  // all lanes have read what the producer may overwrite now
     release(shared, turn);
   }
   return most;
@@ -289,8 +289,8 @@ __device__ __forceinline__ void consume(const Arguments& p, Shared& shared, std:
     if constexpr (kind == Tiles::chain) {
       add_chain_steps(c, p.steps, shared, turn, group);
     } else {
-      const float origin = 1.5f * power_of_two(entry.unit + origin_bits - folded_bits);
-      const float most = add_any_steps(c[0], p.steps, shared, turn, group, origin);
+      const float most =
+          add_any_steps(c[0], p, shared, turn, group, entry, row_tile, halves * at.col + first_half);
       if (most >= power_of_two(entry.unit + unseen_bits - folded_bits) &&
           atomicExch(&entry.listed[rank], 1) == 0)
         for (int h = 0; h < halves; ++h) hand_on(p, row_tile, halves * at.col + h);

@@ -2,7 +2,8 @@
 
 build_packages=(g++ cmake ninja-build libboost-dev doctest-dev libcli11-dev nlohmann-json3-dev libzip-dev
                 librandom123-dev libssl-dev libeigen3-dev libopenblas0-pthread)
-check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf python3 python3-dev python3-venv)
+check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf python3 python3-dev python3-venv
+                ccache)
 data_packages=(python3 python3-venv)
 
 announce() {
@@ -28,6 +29,15 @@ install_packages() {
   fi
   announce "${as_root[@]}" apt-get update -qq
   announce "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+}
+
+# Another clone of the same sources finds what this one compiled. Paths are taken as of this folder; precompiled headers need
+# the sloppiness that ccache's manual names for them; nvcc's work is found by its dependency file.
+cache_compilations() {
+  export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+  export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+  export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
+  export CMAKE_CUDA_COMPILER_LAUNCHER='env;CCACHE_DEPEND=1;ccache'
 }
 
 # disassembler FOLDER: NVIDIA's cuobjdump and nvdisasm, of PyPI, into a virtual environment there. Without a network what

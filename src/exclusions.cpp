@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <bitset>
+#include <map>
+#include <mutex>
 
 #include <nvfp4/cases.hpp>
 #include <nvfp4/identify.hpp>
@@ -73,6 +75,22 @@ Traits shown_by(const QuantizeSpec& spec) {
   return shown;
 }
 
+/// By a dialect's options. Found once: the case packs do not change.
+Traits shown_by(const Dialect& dialect) {
+  static std::mutex mutex;
+  static std::map<const Dialect*, Traits> known;
+  const std::lock_guard lock(mutex);
+  if (const auto found = known.find(&dialect); found != known.end()) return found->second;
+  QuantizeSpec spec = default_spec(dialect);
+  Traits shown = shown_by(spec);
+  for (const int e4m3_max : {448, 256})
+    if (dialect.four_over_six) {
+      spec.four_over_six.e4m3_max = e4m3_max;
+      shown |= shown_by(spec);
+    }
+  return known[&dialect] = shown;
+}
+
 /// Whether 16 rows share each scale, so that the tile's other rows explain a small largest code.
 bool may_be_tiled(const BlockScaledTensor& t) {
   const std::int64_t cols = t.blocks_per_row();
@@ -109,14 +127,7 @@ std::string why_not(const UnknownOutput& out, const Dialect& dialect) {
   if (dialect.global_is == GlobalIs::amax && std::ranges::any_of(out.global, [](float g) { return g < 0; }))
     return "its second-level scale is an amax, and none is negative";
   if (dialect.scale != Format::ue4m3 && dialect.scale != Format::e4m3) return "";
-  QuantizeSpec spec = default_spec(dialect);
-  Traits shown = shown_by(spec);
-  for (const int e4m3_max : {448, 256})
-    if (dialect.four_over_six) {
-      spec.four_over_six.e4m3_max = e4m3_max;
-      shown |= shown_by(spec);
-    }
-  const Traits unseen = traits_of(*t) & ~shown;
+  const Traits unseen = traits_of(*t) & ~shown_by(dialect);
   if (unseen.none() || may_be_tiled(*t)) return "";
   for (std::size_t i = 0; i < traits.size(); ++i)
     if (unseen[i])

@@ -6,6 +6,7 @@
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/testing.hpp>
 
+#include "explain_question.hpp"
 #include "number_text.hpp"
 
 namespace nvfp4 {
@@ -22,12 +23,13 @@ Matrix part(MatrixView x, std::int64_t row, std::int64_t col, std::int64_t rows,
   return out;
 }
 
-float widened(const Matrix& element) {
-  if (element.dtype == Dtype::fp32) return *element.f32();
-  const std::uint32_t code = *element.u16();
-  float value;
-  cpu_kernels().decode({&code, 1}, element.dtype == Dtype::bf16 ? Format::bf16 : Format::fp16, {&value, 1});
-  return value;
+std::vector<float> widened(const Matrix& m) {
+  const auto count = static_cast<std::size_t>(m.rows * m.cols);
+  if (m.dtype == Dtype::fp32) return {m.f32(), m.f32() + count};
+  const std::vector<std::uint32_t> codes(m.u16(), m.u16() + count);
+  std::vector<float> values(count);
+  cpu_kernels().decode(codes, m.dtype == Dtype::bf16 ? Format::bf16 : Format::fp16, values);
+  return values;
 }
 
 float block_amax(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
@@ -73,13 +75,22 @@ std::string explain_command(const ExplainQuestion& q) {
   return text + (behind.empty() ? "" : " --" + behind);
 }
 
+ExplainQuestion explain_question(MatrixView x, const QuantizeSpec& spec, std::int64_t row, std::int64_t col) {
+  const std::int64_t first = col / spec.block.cols * spec.block.cols;
+  const auto count = std::min<std::int64_t>(spec.block.cols, x.cols - first);
+  ExplainQuestion q{.spec = spec, .dtype = x.dtype, .values = widened(part(x, row, first, 1, count))};
+  q.amax = block_amax(x, spec, row, col);
+  q.tensor_amax = tensor_amax(x, spec, row, col);
+  q.spec.block.rows = 1;
+  q.spec.stochastic.reset();  // its byte is not known here
+  return q;
+}
+
 std::string testing::explain_command(MatrixView x, const QuantizeSpec& spec, std::int64_t row,
                                      std::int64_t col) {
   col = std::min(col, x.cols - 1);
-  ExplainQuestion q{.spec = spec, .dtype = x.dtype, .values = {widened(part(x, row, col, 1, 1))}};
-  q.amax = block_amax(x, spec, row, col);
-  q.tensor_amax = tensor_amax(x, spec, row, col);
-  q.spec.stochastic.reset();  // its byte is not known here
+  ExplainQuestion q = explain_question(x, spec, row, col);
+  q.values = {q.values[static_cast<std::size_t>(col % spec.block.cols)]};
   return nvfp4::explain_command(q);
 }
 

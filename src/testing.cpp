@@ -11,6 +11,7 @@
 #include <nvfp4/kernels.hpp>
 
 #include "same.hpp"
+#include "tie_margin.hpp"
 
 namespace nvfp4::testing {
 namespace {
@@ -192,9 +193,12 @@ std::string first_text(const Differences& d, const Arrays& a, const BlockScaledT
                      both(f.expected, f.actual) + '\n';
   if (f.element < e.cols) {
     const std::int64_t i = f.row * e.cols + f.element;
-    text +=
-        "element " + at(f.row, f.element) + both(number(e_values.f32()[i]), number(a_values.f32()[i])) + '\n';
+    text += "element " + at(f.row, f.element) + ", lane " + std::to_string(f.element % e.spec.block.cols) +
+            both(number(e_values.f32()[i]), number(a_values.f32()[i])) + '\n';
   }
+  if (input.data)
+    text +=
+        tie_margin(e, input, f.row, f.element, d.scales.empty() ? Rounded::element : Rounded::block_scale);
   if (input.data) text += "run: " + explain_command(input, e.spec, f.row, f.element) + '\n';
   return text;
 }

@@ -282,6 +282,38 @@ TEST_CASE("quantize_both: with a transform and with stochastic rounding") {
   });
 }
 
+// For compute-sanitizer, which takes too long over the cases above.
+TEST_CASE("the fast quantizers: every kernel on a small matrix") {
+  if (is_missing()) return;
+  for (const Shape& shape : {Shape{144, 80}, Shape{133, 72}, Shape{20, 21}})
+    for (const Dtype dtype : every_dtype) {
+      CAPTURE(shape.rows);
+      CAPTURE(name(dtype));
+      const Matrix x = data(4, shape.rows, shape.cols, dtype);
+      for (const ScaleLayout layout : {ScaleLayout::linear, ScaleLayout::tiled_128x4}) {
+        for (const Dialect* dialect : all_dialects())
+          for (const BlockShape block : {BlockShape{1, 16}, BlockShape{16, 16}})
+            if (gpu::has_quantize_rows(spec_of(*dialect, block)) && !(dialect->per_row && block.rows != 1))
+              check_rows(x, spec_of(*dialect, block), layout);
+        QuantizeSpec spec = spec_of(dialects::te_4over6::info);
+        check_both(x, spec, spec, layout, false);
+        for (const Dialect* dialect : {&dialects::te::info, &dialects::te_rht_fused::info})
+          for (const bool transformed : {false, true}) {
+            if (transformed && (dtype != Dtype::bf16 || x.rows % 16)) continue;
+            spec = spec_of(*dialect);
+            check_both(x, spec, spec, layout, transformed);
+            for (const Stochastic& s : every_stochastic()) {
+              spec.stochastic = s;
+              check_both(x, spec, spec, layout, transformed);
+              if (!transformed) check_rows(x, spec, layout);
+            }
+            spec = spec_of(*dialect, {16, 16});
+            if (!transformed) check_both(x, spec, spec, layout, false);
+          }
+      }
+    }
+}
+
 TEST_CASE("quantize_both: one direction alone") {
   if (is_missing()) return;
   const Matrix x = data(1, 200, 136, Dtype::bf16);

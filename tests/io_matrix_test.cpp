@@ -77,7 +77,7 @@ TEST_CASE("matrix: what is no matrix is refused with a hint") {
       {"stored.npz", {}, "file: expected the name of the array to read, found none, and 3 to choose from"},
       {"package.safetensors", {}, "expected the name of the tensor to read, found none, and 7"},
       {"stored.npz", {.array = "x"}, "array 'x': expected one of the file's 3 arrays"},
-      {"stored.npz", {.tensor = "a"}, "tensor 'a': expected a .safetensors file, found .npz"},
+      {"stored.npz", {.tensor = "a"}, "tensor 'a': expected a .safetensors or .gguf file, found .npz"},
       {"type_f4.npy", {.array = "a"}, "array 'a': expected an .npz file, found .npy"},
       {"package.safetensors", {.array = "a"}, "array 'a': expected an .npz file, found .safetensors"},
       {"package.safetensors", {.tensor = "codes"}, "array 'codes': expected 2 or more dimensions"},

@@ -125,7 +125,7 @@ TEST_CASE("npy: hostile bytes are refused by name and place") {
   };
   const std::string big(65536, ' ');
   const Row rows[] = {
-      {"", "x.npy: byte 0: expected a .npy, .npz or .safetensors file, found an empty file"},
+      {"", "x.npy: byte 0: expected a .npy, .npz, .safetensors or .gguf file, found an empty file"},
       {"\x93NUMPX", "byte 0: expected the magic"},
       {"\x93NUMPY", "byte 6: expected a version and a header length, found the end of the file"},
       {std::string("\x93NUMPY\x04\x00\x00\x00\x00\x00", 12),

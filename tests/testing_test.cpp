@@ -78,7 +78,8 @@ TEST_CASE("testing: one code") {
       "1 bytes differ: packed 1 of 480, scales 0 of 60, global 0 of 1, padding 0; values 1 of 800\n"));
   CHECK(has(report.message, line));
   const Matrix values = reference_kernels().dequantize(kernel.expected);
-  std::snprintf(line, sizeof line, "element (5, 19): expected %.9g, actual ", values.f32()[5 * 40 + 19]);
+  std::snprintf(line, sizeof line, "element (5, 19), lane 3: expected %.9g, actual ",
+                values.f32()[5 * 40 + 19]);
   CHECK(has(report.message, line));
   CHECK(!has(report.message, "suspected"));
 }
@@ -113,6 +114,24 @@ TEST_CASE("testing: the explain line has the element type and the 4over6 options
   CHECK(program::run({std::istream_iterator<std::string>(words), {}}).exit_code == 0);
 }
 
+TEST_CASE("testing: how far the right rounding was from a tie") {
+  Matrix x(1, 16);
+  x.f32()[0] = 6, x.f32()[1] = 2.5f, x.f32()[2] = 1.125f;
+  const BlockScaledTensor expected = cpu_kernels().quantize(x.view(), {}, {});
+  const auto message = [&](int byte, int bits) {
+    BlockScaledTensor actual = expected;
+    actual.codes[static_cast<std::size_t>(byte)] ^= static_cast<std::uint8_t>(bits);
+    return testing::compare(actual, expected, x.view()).message;
+  };
+  CHECK(has(message(0, 0x10), "\ntie margin: 0, 2.5 between 2 and 3\nrun: "));
+  CHECK(has(message(1, 0x01), "\ntie margin: 0.125, 1.125 between 1 and 1.5\nrun: "));
+  CHECK(has(message(0, 0x01), "\ntie margin: none, exact\nrun: "));
+  BlockScaledTensor actual = expected;
+  actual.scales[0] ^= 1;
+  CHECK(has(testing::compare(actual, expected, x.view()).message, "\ntie margin: none, beyond the largest"));
+  CHECK(!has(testing::compare(actual, expected).message, "tie margin"));
+}
+
 TEST_CASE("testing: one scale comes before the codes that it moved") {
   Kernel kernel;
   kernel.scales[static_cast<std::size_t>(offset(kernel.layout, 17, 2, 3))] ^= 0x04;
@@ -121,7 +140,7 @@ TEST_CASE("testing: one scale comes before the codes that it moved") {
   CHECK(report.differing_bytes == 2);
   CHECK(report.differing_values == 9);  // the block at the end of a row has 8 elements
   CHECK(has(report.message, "first: scales (17, 2), block (17, 2): expected "));
-  CHECK(has(report.message, "element (17, 32): expected "));
+  CHECK(has(report.message, "element (17, 32), lane 0: expected "));
 }
 
 TEST_CASE("testing: a scale of the tensor") {

@@ -4,6 +4,8 @@
 #include <nvfp4/io/array.hpp>
 #include <nvfp4/io/bytes.hpp>
 #include <nvfp4/io/error.hpp>
+#include <nvfp4/io/gguf.hpp>
+#include <nvfp4/io/gguf_metadata.hpp>
 #include <nvfp4/io/golden.hpp>
 #include <nvfp4/io/matrix.hpp>
 #include <nvfp4/io/output.hpp>

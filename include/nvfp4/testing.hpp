@@ -33,8 +33,8 @@ struct Result {
 
 struct Report {
   std::int64_t differing_bytes = 0, differing_values = 0;
-  /// Empty where equal; else counts, first index, block, both bytes, both values, a suspected cause, and with
-  /// `input` the `nvfp4 explain` line to run. Where a size differs, only that: the counts stay 0.
+  /// Empty where equal; else counts, first index, block and lane, both bytes, both values, a suspected cause, and
+  /// with `input` how far the right rounding was from a tie and the `nvfp4 explain` line to run. Where a size differs, only that: the counts stay 0.
   std::string message{};
   std::vector<Diagnosis> diagnosis{};
   bool equal() const { return message.empty(); }

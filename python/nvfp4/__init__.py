@@ -6,16 +6,19 @@ from .checks import (Explanation, bound, boundaries, diff, element_bounds, expla
                      output_errors, product_bounds)
 from .errors import FileError
 from .golden import GoldenCase, check_golden, golden_cases, golden_manifest, make_golden, read_golden
+from .model_recipe import (ModelRecipe, OsciReset, model_recipe_dict, model_recipe_of, post_qk_protection,
+                           published_model_recipe)
 from .products import LinearResult, amax, gemm, hadamard, linear, linear_backward, linear_forward, updated_state
 from .quantized import QuantizedTensor, dequantize, load, quantize
 from .recipe import Recipe, recipe_dict, recipe_of
 from .tables import accumulations, devices, dialects, producers, recipes, schemes
 
 __all__ = [
-    "Explanation", "FileError", "GoldenCase", "LinearResult", "QuantizedTensor", "Recipe", "__version__",
-    "accumulations", "amax", "bound", "boundaries", "check_golden", "dequantize", "devices", "dialects", "diff",
-    "element_bounds", "explain", "explain_command", "gemm", "get_num_threads", "golden_cases",
+    "Explanation", "FileError", "GoldenCase", "LinearResult", "ModelRecipe", "OsciReset", "QuantizedTensor", "Recipe",
+    "__version__", "accumulations", "amax", "bound", "boundaries", "check_golden", "dequantize", "devices", "dialects",
+    "diff", "element_bounds", "explain", "explain_command", "gemm", "get_num_threads", "golden_cases",
     "golden_manifest", "hadamard", "identify", "layouts", "linear", "linear_backward", "linear_forward", "load",
-    "make_golden", "output_errors", "producers", "product_bounds", "quantize", "read_golden", "recipe_dict",
-    "recipe_of", "recipes", "schemes", "set_num_threads", "updated_state",
+    "make_golden", "model_recipe_dict", "model_recipe_of", "output_errors", "post_qk_protection", "producers",
+    "product_bounds", "published_model_recipe", "quantize", "read_golden", "recipe_dict", "recipe_of", "recipes",
+    "schemes", "set_num_threads", "updated_state",
 ]

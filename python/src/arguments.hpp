@@ -97,5 +97,6 @@ void bind_recipes(nb::module_&);
 void bind_tables(nb::module_&);
 void bind_checks(nb::module_&);
 void bind_bounds(nb::module_&);
+void bind_training(nb::module_&);
 
 }  // namespace nvfp4::python

@@ -23,6 +23,7 @@ nb::list devices() {
 }  // namespace
 
 NB_MODULE(_nvfp4, m) {
+  nb::set_leak_warnings(false);  // recipes that are cached until the interpreter ends are no fault
   m.attr("__version__") = NVFP4_VERSION;
   m.def("set_num_threads", &set_num_threads, nb::arg("count"));
   m.def("get_num_threads", &Threads::by_default);
@@ -33,4 +34,5 @@ NB_MODULE(_nvfp4, m) {
   nvfp4::python::bind_tables(m);
   nvfp4::python::bind_checks(m);
   nvfp4::python::bind_bounds(m);
+  nvfp4::python::bind_training(m);
 }

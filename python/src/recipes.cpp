@@ -151,6 +151,10 @@ std::map<std::string, StateMap> updated_state(const Recipe& recipe,
       released(threads, [&] { return updated(recipe, std::move(state), step, X, W, D, seed, kernels); }));
 }
 
+bool is_due_of(const GemmRecipe& gemm, const StateMap& state, std::int64_t step) {
+  return is_due(gemm, SchemeState(state.begin(), state.end()), step);
+}
+
 void bind_records(nb::module_& m) {
   nb::class_<OperandRecipe>(m, "OperandRecipe")
       .def(
@@ -236,6 +240,7 @@ void bind_records(nb::module_& m) {
 
 void bind_recipes(nb::module_& m) {
   bind_records(m);
+  m.def("is_due", &is_due_of, nb::arg("gemm"), nb::arg("state"), nb::arg("step"));
   m.def("linear", &layer, nb::arg("recipe"), nb::arg("x"), nb::arg("x_dtype"), nb::arg("w"),
         nb::arg("w_dtype"), nb::arg("dy"), nb::arg("dy_dtype"), nb::arg("seed"), nb::arg("state").none(),
         nb::arg("device"), nb::arg("num_threads"));

@@ -49,6 +49,7 @@ struct Program {
 Run declare_verify(CLI::App&);
 Run declare_quantize(CLI::App&);
 Run declare_dequantize(CLI::App&);
+Run declare_convert(CLI::App&);
 Run declare_gemm(CLI::App&);
 Run declare_mma(CLI::App&);
 Run declare_bound(CLI::App&);
@@ -59,6 +60,7 @@ Run declare_identify(CLI::App&);
 Run declare_explain(CLI::App&);
 Run declare_linear(CLI::App&);
 Run declare_inspect(CLI::App&);
+Run declare_lint(CLI::App&);
 Run declare_dialects(CLI::App&);
 Run declare_study_schemes(CLI::App&);
 Run declare_bench(CLI::App&);

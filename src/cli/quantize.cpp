@@ -2,7 +2,6 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
-#include <nvfp4/checkpoint.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/stack.hpp>
 #include <nvfp4/te_random.hpp>
@@ -11,17 +10,17 @@
 #include "device.hpp"
 #include "number.hpp"
 #include "profile.hpp"
+#include "quantize_checkpoint.hpp"
 #include "terminal.hpp"
 
 namespace nvfp4::cli {
 namespace {
 
 struct Options {
-  std::string in, out, array, tensor, input_dtype, layout = "linear", format, random_words, te_kernel,
-                                                   device = "cpu";
+  std::string in, out, array, tensor, input_dtype, layout = "linear", random_words, te_kernel, device = "cpu";
   std::uint64_t te_offset = 0;
   ProfileOptions profile;
-  std::vector<std::string> include, exclude;
+  QuantizeCheckpointOptions checkpoint;
   bool transpose = false, experts = false, force = false;
   io::Overwrite overwrite() const { return force ? io::Overwrite::yes : io::Overwrite::no; }
 };
@@ -142,7 +141,8 @@ Outcome quantize_experts(const Options& o) {
 
 void refuse_beside_experts(const CLI::App& app) {
   for (const char* option : {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--rounding",
-                             "--random-words", "--te-kernel", "--format", "--include", "--exclude"})
+                             "--random-words", "--te-kernel", "--format", "--include", "--exclude",
+                             "--shared-scale", "--input-amax", "--shard-size", "--resume"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for one matrix, not for a stack of experts");
 }
@@ -154,59 +154,33 @@ void refuse_matrix_options(const CLI::App& app) {
       throw UsageError(std::string(option) + " is for one matrix, not for a checkpoint");
 }
 
-Outcome report(const Options& o, const CheckpointSummary& s) {
-  Outcome outcome;
-  outcome.to_stdout = o.out == "-";
-  outcome.json = {{"input", o.in},
-                  {"output", o.out},
-                  {"format", o.format},
-                  {"dialect", o.profile.dialect},
-                  {"quantized", s.quantized},
-                  {"copied", s.copied},
-                  {"parameters", s.parameters},
-                  {"bits_per_parameter", s.bits_per_parameter()},
-                  {"bits_per_quantized_parameter", s.bits_per_quantized_parameter()}};
-  outcome.text = o.out + ": " + std::to_string(s.quantized) + " tensors quantized, " +
-                 std::to_string(s.copied) + " copied; " + fixed(s.bits_per_parameter(), 3) +
-                 " bits per parameter of " + std::to_string(s.parameters) + " (" +
-                 fixed(s.bits_per_quantized_parameter(), 3) + " where quantized)\n";
-  return outcome;
-}
-
-Outcome quantize_all(const Options& o) {
-  if (o.format != "modelopt")
-    throw UsageError("--format " + o.format + ": expected modelopt; no other is built");
-  CheckpointOptions options{.spec = profile(o.profile).spec};
-  if (!o.include.empty()) options.include = o.include;
-  if (!o.exclude.empty()) options.exclude = o.exclude;
-  Progress progress("quantize");
-  const CheckpointSummary summary = quantize_checkpoint(
-      o.in, o.out, o.overwrite(), options, kernels_of(o.device),
-      [&](const CheckpointProgress& p) { progress.show(p.bytes_done, p.bytes_total, p.tensor); });
-  return report(o, summary);
-}
-
 Outcome run(const Options& o, const CLI::App& app) {
   kernels_of(o.device);
   if (o.experts) {
     refuse_beside_experts(app);
     return quantize_experts(o);
   }
-  if (o.format.empty()) {
-    if (!o.include.empty() || !o.exclude.empty()) throw UsageError("--include and --exclude need --format");
+  if (o.checkpoint.format.empty()) {
+    for (const char* option :
+         {"--include", "--exclude", "--shared-scale", "--input-amax", "--shard-size", "--resume"})
+      if (app.count(option) > 0)
+        throw UsageError(std::string(option) + " needs --format: it is of a whole checkpoint");
     return quantize_one(o);
   }
   refuse_matrix_options(app);
   if (!o.tensor.empty() || !o.array.empty())
     throw UsageError("--format takes the whole file: drop --tensor and --array");
-  return quantize_all(o);
+  return quantize_checkpoint(o.in, o.out, o.force, o.checkpoint, o.profile, app.count("--dialect") > 0,
+                             kernels_of(o.device));
 }
 
 }  // namespace
 
 Run declare_quantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("IN", o->in, ".npy, .npz, .safetensors, or - for stdin")->required();
+  app.add_option("IN", o->in,
+                 ".npy, .npz, .safetensors, or - for stdin; with --format a checkpoint, also a folder")
+      ->required();
   app.add_option("-o,--output", o->out, ".npz or .safetensors, or - for stdout (.npz)")->required();
   declare_profile(app, o->profile);
   app.add_flag("--transpose", o->transpose, "quantize the transpose instead");
@@ -226,10 +200,7 @@ Run declare_quantize(CLI::App& app) {
       ->excludes("--random-words");
   app.add_option("--te-offset", o->te_offset, "the generator's offset when that kernel is called")
       ->capture_default_str();
-  app.add_option("--format", o->format, "modelopt: IN is a whole checkpoint, OUT one by that convention");
-  app.add_option("--include", o->include, "with --format: globs of tensors to quantize instead of *.weight");
-  app.add_option("--exclude", o->exclude,
-                 "with --format: globs of tensors to keep instead of *embed*, *lm_head*");
+  declare_quantize_checkpoint(app, o->checkpoint);
   app.add_flag("--force", o->force, "replace an existing OUT");
   declare_device(app, o->device);
   return [o, &app] { return run(*o, app); };

@@ -2,8 +2,10 @@
 
 #include <nvfp4/io/array.hpp>
 #include <nvfp4/io/error.hpp>
+#include <nvfp4/io/gguf.hpp>
 #include <nvfp4/io/safetensors.hpp>
 
+#include "gguf_cursor.hpp"
 #include "npy.hpp"
 #include "npz.hpp"
 #include "text.hpp"
@@ -47,11 +49,13 @@ std::unique_ptr<ArrayFile> open_arrays(const std::string& path) {
 
 std::unique_ptr<ArrayFile> open_arrays(Bytes bytes, std::string file) {
   if (bytes.size() == 0)
-    throw FileError(file, "byte 0", "a .npy, .npz or .safetensors file", "an empty file");
+    throw FileError(file, "byte 0", "a .npy, .npz, .safetensors or .gguf file", "an empty file");
   // A file that announces no container is refused as the one that its name promises.
   if (is_npy(bytes.view()) || file.ends_with(".npy")) return std::make_unique<Npy>(bytes, std::move(file));
   if (is_zip(bytes.view()) || file.ends_with(".npz"))
     return std::make_unique<Npz>(std::move(bytes), std::move(file));
+  if (is_gguf(bytes.view()) || file.ends_with(".gguf"))
+    return std::make_unique<Gguf>(std::move(bytes), std::move(file));
   return std::make_unique<Safetensors>(std::move(bytes), std::move(file));
 }
 

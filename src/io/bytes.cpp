@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -21,7 +22,7 @@ Bytes map(int fd, std::size_t size, const std::string& path) {
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (address == MAP_FAILED) throw FileError(path, "file", "bytes that can be mapped", std::strerror(errno));
   const std::shared_ptr<const void> owner(address, [size](void* p) { ::munmap(p, size); });
-  return {owner, {static_cast<const std::byte*>(address), size}};
+  return {owner, {static_cast<const std::byte*>(address), size}, true};
 }
 
 Bytes spool(int fd, std::uint64_t limit, const std::string& path) {
@@ -41,7 +42,24 @@ Bytes spool(int fd, std::uint64_t limit, const std::string& path) {
   }
 }
 
+std::string hex(std::span<const unsigned char> digest) {
+  std::string text;
+  for (const unsigned char byte : digest) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
+
 }  // namespace
+
+void Bytes::release() const {
+  if (!mapped_) return;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<std::uintptr_t>(data()), last = first + size();
+  const std::uintptr_t begin = (first + page - 1) / page * page, end = last / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
 
 Bytes::Bytes(std::vector<std::byte> buffer) {
   const auto owned = std::make_shared<const std::vector<std::byte>>(std::move(buffer));
@@ -60,16 +78,21 @@ Bytes read_bytes(const std::string& path, std::uint64_t limit) {
   return map(file.fd, static_cast<std::size_t>(status.st_size), path);
 }
 
-std::string sha256(std::span<const std::byte> bytes) {
-  unsigned char digest[32];
-  if (!EVP_Digest(bytes.data(), bytes.size(), digest, nullptr, EVP_sha256(), nullptr))
-    throw std::runtime_error("libcrypto has no SHA-256");
-  std::string hex;
-  for (const unsigned char byte : digest) {
-    hex += "0123456789abcdef"[byte >> 4];
-    hex += "0123456789abcdef"[byte & 15];
+std::string sha256(std::span<const std::byte> bytes) { return sha256(Bytes(nullptr, bytes)); }
+
+std::string sha256(const Bytes& bytes) {
+  constexpr std::size_t piece = std::size_t{16} << 20;
+  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  bool hashed = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  for (std::size_t at = 0; hashed && at < bytes.size(); at += piece) {
+    const Bytes part = bytes.slice(at, std::min(piece, bytes.size() - at));
+    hashed = EVP_DigestUpdate(context.get(), part.data(), part.size());
+    part.release();
   }
-  return hex;
+  unsigned char digest[32];
+  if (!hashed || !EVP_DigestFinal_ex(context.get(), digest, nullptr))
+    throw std::runtime_error("libcrypto has no SHA-256");
+  return hex(digest);
 }
 
 }  // namespace nvfp4::io

@@ -20,13 +20,14 @@ void refuse_selection(const ArrayFile& file, std::string_view kind, const std::s
   if (name.empty()) return;
   const bool tensor = kind == "tensor";
   throw FileError(file.file(), std::string(kind) + " " + in_quotes(name),
-                  tensor ? "a .safetensors file" : "an .npz file", "." + std::string(file.container()));
+                  tensor ? "a .safetensors or .gguf file" : "an .npz file",
+                  "." + std::string(file.container()));
 }
 
 std::string selected_name(const ArrayFile& file, const MatrixSelection& selection) {
   const std::string_view container = file.container();
   if (container != "npz") refuse_selection(file, "array", selection.array);
-  if (container != "safetensors") refuse_selection(file, "tensor", selection.tensor);
+  if (container != "safetensors" && container != "gguf") refuse_selection(file, "tensor", selection.tensor);
   if (container == "npy") return "";
   const std::string& name = container == "npz" ? selection.array : selection.tensor;
   return name.empty() ? sole_name(file, container == "npz" ? "array" : "tensor") : name;

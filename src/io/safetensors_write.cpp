@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <set>
 #include <stdexcept>
 
@@ -11,7 +12,7 @@
 namespace nvfp4::io {
 namespace {
 
-void check_names(const std::vector<ArrayInfo>& tensors) {
+void check_names(std::span<const ArrayInfo> tensors) {
   std::set<std::string> seen;
   for (const ArrayInfo& t : tensors) {
     if (t.name == metadata_key || t.name.find('\0') != std::string::npos || !is_utf8(t.name))
@@ -22,7 +23,7 @@ void check_names(const std::vector<ArrayInfo>& tensors) {
 }
 
 /// Padded with blanks so that the data begins at a multiple of 8.
-std::string header_json(const std::vector<ArrayInfo>& tensors, const Metadata& metadata) {
+std::string header_json(std::span<const ArrayInfo> tensors, const Metadata& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[metadata_key] = metadata;
   std::uint64_t at = 0;
@@ -38,14 +39,19 @@ std::string header_json(const std::vector<ArrayInfo>& tensors, const Metadata& m
 
 }  // namespace
 
+std::string safetensors_header(std::span<const ArrayInfo> tensors, const Metadata& metadata) {
+  check_names(tensors);
+  const std::string json = header_json(tensors, metadata);
+  const std::uint64_t length = json.size();
+  std::string header(sizeof length, '\0');
+  std::memcpy(header.data(), &length, sizeof length);
+  return header + json;
+}
+
 SafetensorsWriter::SafetensorsWriter(const std::string& path, Overwrite overwrite,
                                      std::vector<ArrayInfo> tensors, const Metadata& metadata)
     : out_(path, overwrite) {
-  check_names(tensors);
-  const std::string header = header_json(tensors, metadata);
-  const std::uint64_t length = header.size();
-  out_.write(std::as_bytes(std::span(&length, 1)));
-  out_.write(header);
+  out_.write(safetensors_header(tensors, metadata));
   for (const ArrayInfo& t : tensors) remaining_ += byte_size(t);
 }
 

@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -24,6 +25,17 @@ void touch(const Array& array) {
   if (array.bytes.size() != byte_size(array.info)) __builtin_trap();
 }
 
+/// A header that was read is one that can be written, and its tensors are decoded.
+void rewrite(const Gguf& file) {
+  const GgufLayout layout = gguf_layout(file.metadata(), file.tensors());
+  if (layout.size > 1 << 20) return;
+  std::vector<std::byte> bytes(layout.size);
+  std::memcpy(bytes.data(), layout.header.data(), layout.header.size());
+  const Gguf again(Bytes(std::move(bytes)), FUZZED_FILE);
+  if (again.metadata() != file.metadata() || again.tensors() != file.tensors()) __builtin_trap();
+  for (const std::string& name : file.names()) tolerate_refusal([&] { gguf_values(file, name); });
+}
+
 }  // namespace
 
 /// Every array of the bytes as a file of the container FUZZED_FILE.
@@ -36,6 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       tolerate_refusal([&] { touch(file->read(name)); });
       tolerate_refusal([&] { as_matrix(file->read(name)); });
     }
+    if (const auto* gguf = dynamic_cast<const Gguf*>(file.get())) rewrite(*gguf);
     tolerate_refusal([&] { read_stack(*file); });
     golden_cases(*file);
     read_quantized(*file);

@@ -80,8 +80,11 @@ class ArrayFile {
   virtual bool contains(std::string_view name) const = 0;
   virtual ArrayInfo info(std::string_view name) const = 0;  ///< reads no elements
   virtual Array read(std::string_view name) const = 0;
-  /// "npy", "npz", "safetensors"
+  /// "npy", "npz", "safetensors", "gguf"
   virtual std::string_view container() const = 0;
+  /// GGUF's name of the type where the elements lie in packed blocks: the array is then its bytes, u8
+  /// (..., bytes of a row). Else "".
+  virtual std::string_view block_type([[maybe_unused]] std::string_view name) const { return {}; }
 
  protected:
   explicit ArrayFile(std::string file) : file_(std::move(file)) {}

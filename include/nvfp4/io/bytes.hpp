@@ -13,18 +13,24 @@ class Bytes {
  public:
   Bytes() = default;
   explicit Bytes(std::vector<std::byte> buffer);
-  Bytes(std::shared_ptr<const void> owner, std::span<const std::byte> view)
-      : owner_(std::move(owner)), view_(view) {}
+  Bytes(std::shared_ptr<const void> owner, std::span<const std::byte> view, bool mapped = false)
+      : owner_(std::move(owner)), view_(view), mapped_(mapped) {}
 
   std::span<const std::byte> view() const { return view_; }
   const std::byte* data() const { return view_.data(); }
   std::size_t size() const { return view_.size(); }
   /// offset + size must not exceed size().
-  Bytes slice(std::size_t offset, std::size_t size) const { return {owner_, view_.subspan(offset, size)}; }
+  Bytes slice(std::size_t offset, std::size_t size) const {
+    return {owner_, view_.subspan(offset, size), mapped_};
+  }
+
+  /// They are not wanted soon: those of a mapped file leave this process's memory, and can be read all the same.
+  void release() const;
 
  private:
   std::shared_ptr<const void> owner_;
   std::span<const std::byte> view_;
+  bool mapped_ = false;  ///< the file behind them can give them again
 };
 
 inline constexpr std::uint64_t spool_limit = std::uint64_t{8} << 30;
@@ -33,7 +39,8 @@ inline constexpr std::uint64_t spool_limit = std::uint64_t{8} << 30;
 /// memory, `limit` bytes at most. Throws FileError.
 Bytes read_bytes(const std::string& path, std::uint64_t limit = spool_limit);
 
-/// 64 lower-case hex digits.
+/// 64 lower-case hex digits. Of Bytes, a mapped file of any size passes through memory by pieces.
 std::string sha256(std::span<const std::byte>);
+std::string sha256(const Bytes&);
 
 }  // namespace nvfp4::io

@@ -9,8 +9,8 @@ namespace nvfp4::io {
 
 /// Which array of a file is the matrix, and how it is to be read.
 struct MatrixSelection {
-  std::string array = {};                 ///< of an .npz; may be empty where there is only one
-  std::string tensor = {};                ///< of a .safetensors; may be empty where there is only one
+  std::string array = {};   ///< of an .npz; may be empty where there is only one
+  std::string tensor = {};  ///< of a .safetensors or .gguf; may be empty where there is only one
   std::optional<Dtype> input_dtype = {};  ///< bf16: uint16 elements are BF16 bits
 };
 

@@ -37,13 +37,17 @@ class Safetensors final : public ArrayFile {
   Metadata metadata_;
 };
 
+/// All before the first tensor's bytes, the 8 of the length included; the tensors follow one another without a gap.
+/// Throws std::invalid_argument for a name given twice, a name that is reserved or not UTF-8, a negative dimension;
+/// std::overflow_error as byte_size().
+std::string safetensors_header(std::span<const ArrayInfo>, const Metadata& = {});
+
 /// Writes a checkpoint in one pass and constant memory: all tensors are declared first, then their bytes
 /// appended in that order, in pieces of any size. Declare wide elements before narrow ones to keep every
 /// tensor aligned.
 class SafetensorsWriter {
  public:
-  /// Throws FileError where OutputFile does; std::invalid_argument for a name given twice, a name that is
-  /// reserved or not UTF-8, a negative dimension; std::overflow_error as byte_size().
+  /// Throws where OutputFile and safetensors_header() do.
   SafetensorsWriter(const std::string& path, Overwrite, std::vector<ArrayInfo>, const Metadata& = {});
   /// Throws std::logic_error beyond the declared bytes.
   void append(std::span<const std::byte>);
