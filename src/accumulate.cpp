@@ -192,7 +192,7 @@ Matrix multiply(const isa::Table& isa, const BlockScaledTensor& a, const BlockSc
                 const Accumulation& acc, Matrix reuse) {
   validate(acc, a, b);
   Matrix out = resized(std::move(reuse), a.rows, b.rows);
-  if (has_tiles(acc, a, b)) return tiled_product(isa.block_tiles(), a, b, acc, std::move(out));
+  if (has_tiles(acc, a, b)) return tiled_product(isa, a, b, acc, std::move(out));
   return multiply(isa, code_rows(a), code_rows(b), acc, std::move(out));
 }
 

@@ -59,11 +59,12 @@ constexpr Kernels table(std::string_view name) {
 constexpr Kernels portable_kernels = table<isa::portable>("cpu portable");
 constexpr Kernels avx2_kernels = table<isa::avx2>("cpu avx2");
 constexpr Kernels avx512_kernels = table<isa::avx512>("cpu avx512");
+constexpr Kernels amx_kernels = table<isa::amx>("cpu amx");
 
 }  // namespace
 
 std::string_view name(Isa isa) {
-  constexpr std::string_view names[] = {"portable", "avx2", "avx512"};
+  constexpr std::string_view names[] = {"portable", "avx2", "avx512", "amx"};
   return names[static_cast<int>(isa)];
 }
 
@@ -72,13 +73,14 @@ const Kernels* cpu_kernels(Isa isa) {
     case Isa::portable: return &portable_kernels;
     case Isa::avx2: return isa::avx2() ? &avx2_kernels : nullptr;
     case Isa::avx512: return isa::avx512() ? &avx512_kernels : nullptr;
+    case Isa::amx: return isa::amx() ? &amx_kernels : nullptr;
   }
   return nullptr;
 }
 
 const Kernels& cpu_kernels() {
   static const Kernels& best = *[] {
-    for (const Isa isa : {Isa::avx512, Isa::avx2})
+    for (const Isa isa : {Isa::amx, Isa::avx512, Isa::avx2})
       if (const Kernels* kernels = cpu_kernels(isa)) return kernels;
     return cpu_kernels(Isa::portable);
   }();

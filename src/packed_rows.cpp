@@ -1,59 +1,12 @@
 #include "packed_rows.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include <nvfp4/kernels.hpp>
 
 namespace nvfp4::cpu {
-namespace {
 
 using isa::group_size, isa::step_groups, isa::step_k, isa::StepCodes, isa::ScaleFields;
-
-}  // namespace
-
-/// A part of a row, padded with zeros to whole steps: where the tensor has it so, or a copy. Rows beyond the last are zeros.
-struct PackedRows::Window {
-  const std::uint8_t *codes, *scales;  ///< two elements a byte, a group a byte
-
-  Window(const BlockScaledTensor& t, std::int64_t row, std::int64_t first_step) {
-    const std::int64_t first = first_step * step_k, count = std::min(part_steps * step_k, t.cols - first);
-    const bool stands = row < t.rows && count == part_steps * step_k && t.spec.block.cols == group_size;
-    codes = stands ? t.codes.data() + row * t.row_bytes() + first / 2 : own_codes_;
-    scales = stands ? t.scales.data() + row * t.blocks_per_row() + first / group_size : own_scales_;
-    if (!stands) copy(t, row, first, row < t.rows ? count : 0);
-  }
-  Window(const Window&) = delete;
-  Window& operator=(const Window&) = delete;
-
- private:
-  void copy(const BlockScaledTensor& t, std::int64_t row, std::int64_t first, std::int64_t count) {
-    std::ranges::fill(own_codes_, std::uint8_t{0});
-    std::ranges::fill(own_scales_, std::uint8_t{0});
-    if (count == 0) return;
-    std::copy_n(t.codes.data() + row * t.row_bytes() + first / 2, (count + 1) / 2, own_codes_);
-    if (count % 2) own_codes_[count / 2] &= 15;
-    const std::uint8_t* blocks = t.scales.data() + row * t.blocks_per_row();
-    for (std::int64_t k = 0; k < count; k += group_size)
-      own_scales_[k / group_size] = blocks[(first + k) / t.spec.block.cols];
-  }
-
-  std::uint8_t own_codes_[part_steps * step_k / 2], own_scales_[part_steps * step_groups];
-};
-
-/// Of each byte.
-struct PackedRows::Scales {
-  std::array<ScaleFields, 256> fields{};
-
-  explicit Scales(Format format) {
-    for (unsigned code = 0; code < fields.size(); ++code) {
-      const Unpacked s = unpack_code(code, info(format));
-      const bool is_nan = (s.kind & ProductRows::is_nan) != 0;
-      fields[code] = {static_cast<std::int16_t>(is_nan ? 0 : s.significand),
-                      is_nan ? isa::nan_exponent : static_cast<std::int16_t>(s.exponent)};
-    }
-  }
-};
 
 PackedRows::PackedRows(const BlockScaledTensor& t, const PackedAs& how)
     : as(how),
@@ -69,7 +22,7 @@ PackedRows::PackedRows(const BlockScaledTensor& t, const PackedAs& how)
       offsets_(how.value_offset ? 0 : values_.size() / group_size * static_cast<std::size_t>(how.tiles.run)),
       weights_(values_.size() / group_size),
       units_(values_.size() / step_k) {
-  const Scales scales(t.spec.dialect->scale);
+  const ScaleCodes scales(t.spec.dialect->scale);
   each_tile([&](std::int64_t tile) { pack(t, tile, scales); });
 }
 
@@ -77,11 +30,11 @@ void PackedRows::add_model(const BlockScaledTensor& t) {
   significands_.resize(weights_.size());
   exponents_.resize(weights_.size());
   nonzero_.resize(weights_.size());
-  const Scales scales(t.spec.dialect->scale);
+  const ScaleCodes scales(t.spec.dialect->scale);
   each_tile([&](std::int64_t tile) {
     for (std::int64_t p = 0; p < parts; ++p)
       for (std::int64_t row = tile * as.rows; row < (tile + 1) * as.rows; ++row)
-        add_model(Window(t, row, p * part_steps), row, p, scales);
+        add_model(RowWindow(t, row, p * part_steps), row, p, scales);
   });
 }
 
@@ -104,44 +57,36 @@ void PackedRows::Part::extend(const Part& x) {
   norm = std::max(norm, x.norm);
 }
 
-void PackedRows::Whole::extend(const Whole& x) {
-  least = std::min(least, x.least);
-  largest = std::max(largest, x.largest);
-  square = std::max(square, x.square);
-}
-
 PackedRows::Part PackedRows::worst_part() const {
   Part worst;
   for (const Part& x : part) worst.extend(x);
   return worst;
 }
 
-PackedRows::Whole PackedRows::worst_whole() const {
-  Whole worst;
-  for (const Whole& x : whole) worst.extend(x);
+RowExtent PackedRows::worst_whole() const {
+  RowExtent worst;
+  for (const RowExtent& x : whole) worst.extend(x);
   return worst;
 }
 
 /// Part by part, so that the lines that a tile's rows share stay in cache.
-void PackedRows::pack(const BlockScaledTensor& t, std::int64_t tile, const Scales& scales) {
-  Whole& all = whole[static_cast<std::size_t>(tile)];
+void PackedRows::pack(const BlockScaledTensor& t, std::int64_t tile, const ScaleCodes& scales) {
+  RowExtent& all = whole[static_cast<std::size_t>(tile)];
   std::vector<double> norms(static_cast<std::size_t>(as.rows));
   for (std::int64_t p = 0; p < parts; ++p)
     for (std::int64_t r = 0; r < as.rows; ++r) {
       const std::int64_t row = tile * as.rows + r;
-      const isa::PackFacts facts = pack(Window(t, row, p * part_steps), row, p, scales);
+      const isa::PackFacts facts = pack(RowWindow(t, row, p * part_steps), row, p, scales);
       part[static_cast<std::size_t>(tile * parts + p)].extend({facts.spread, facts.norm});
-      all.extend({facts.least, facts.largest, -2000});
+      all.extend(RowExtent(facts));
       norms[static_cast<std::size_t>(r)] += facts.square;
       if (facts.has_nan) has_nan[static_cast<std::size_t>(row)] = 1;
     }
-  constexpr double rounded = 1 + 0x1p-20;  // more than the roundings of the sum take away
-  const double norm = std::ranges::max(norms);
-  if (norm > 0) all.square = std::ilogb(norm * rounded) + 1;
+  all.add_square(std::ranges::max(norms));
 }
 
-isa::PackFacts PackedRows::pack(const Window& window, std::int64_t row, std::int64_t part,
-                                const Scales& scales) {
+isa::PackFacts PackedRows::pack(const RowWindow& window, std::int64_t row, std::int64_t part,
+                                const ScaleCodes& scales) {
   const std::int64_t tile = row / as.rows, r = row % as.rows, run = as.tiles.run, step = part * part_steps,
                      before = (tile * steps + step) * as.rows;
   const std::int64_t lane = as.by_lane ? as.tiles.lane[static_cast<std::size_t>(r)] : r;
@@ -152,7 +97,8 @@ isa::PackFacts PackedRows::pack(const Window& window, std::int64_t row, std::int
        units_.data() + before + r});
 }
 
-void PackedRows::add_model(const Window& window, std::int64_t row, std::int64_t part, const Scales& scales) {
+void PackedRows::add_model(const RowWindow& window, std::int64_t row, std::int64_t part,
+                           const ScaleCodes& scales) {
   for (int s = 0; s < steps_of(part); ++s) {
     StepCodes codes;
     as.tiles.unpack(window.codes + s * step_k / 2, as.value_offset, codes);

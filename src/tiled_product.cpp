@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 
 #include <nvfp4/kernels.hpp>
 
 #include "aligned.hpp"
 #include "float_environment.hpp"
+#include "isa/isa.hpp"
+#include "matrix_product.hpp"
 #include "packed_rows.hpp"
 
 namespace nvfp4::cpu {
@@ -43,7 +44,7 @@ class Product {
     b_.add_model(b);
   }
 
-  Matrix run() && {
+  Matrix run(const OpenBlocks& blocks) && {
     const std::int64_t columns = stripe_columns / tiles_.cols;
     const std::int64_t bands = (a_.tiles + band_tiles - 1) / band_tiles,
                        stripes = (b_.tiles + columns - 1) / columns;
@@ -54,9 +55,10 @@ class Product {
       for (std::int64_t n = 0; n < bands * stripes; ++n) {
         const std::int64_t i = n % bands * band_tiles, first = n / bands * columns;
         for (std::int64_t j = first; j < std::min(b_.tiles, first + columns); ++j)
-          fill(i, std::min(band_tiles, a_.tiles - i), j);
+          fill(i, std::min(band_tiles, a_.tiles - i), j, blocks);
       }
     }
+    put_nans(out_, a_.has_nan, b_.has_nan);
     return std::move(out_);
   }
 
@@ -67,21 +69,28 @@ class Product {
   /// A tile of a beside one of b.
   struct Tile {
     alignas(64) float c[block_tile_rows * most_columns] = {};
-    bool loses_nothing;
+    bool is_open, loses_nothing;
   };
 
-  void fill(std::int64_t i, std::int64_t count, std::int64_t j) {
+  void fill(std::int64_t i, std::int64_t count, std::int64_t j, const OpenBlocks& blocks) {
     std::array<Tile, band_tiles> tiles;
-    for (std::int64_t n = 0; n < count; ++n)
-      tiles[static_cast<std::size_t>(n)].loses_nothing =
+    for (std::int64_t n = 0; n < count; ++n) {
+      Tile& tile = tiles[static_cast<std::size_t>(n)];
+      tile.is_open =
+          blocks.at((i + n) * block_tile_rows / isa::panel_rows, j * tiles_.cols / isa::panel_rows);
+      tile.loses_nothing =
           loses_nothing(a_.whole[static_cast<std::size_t>(i + n)], b_.whole[static_cast<std::size_t>(j)]);
+    }
     for (std::int64_t part = 0; part < a_.parts; ++part)
       for (std::int64_t n = 0; n < count; ++n) {
+        Tile& tile = tiles[static_cast<std::size_t>(n)];
+        if (!tile.is_open) continue;
         if (part == a_.parts - 1) prefetch_output(i + n, j);
         prefetch_columns(j, part, n);
-        step(i + n, j, part, tiles[static_cast<std::size_t>(n)]);
+        step(i + n, j, part, tile);
       }
-    for (std::int64_t n = 0; n < count; ++n) store(i + n, j, tiles[static_cast<std::size_t>(n)].c);
+    for (std::int64_t n = 0; n < count; ++n)
+      if (tiles[static_cast<std::size_t>(n)].is_open) store(i + n, j, tiles[static_cast<std::size_t>(n)].c);
   }
 
   void step(std::int64_t i, std::int64_t j, std::int64_t part, Tile& tile) const {
@@ -102,11 +111,8 @@ class Product {
     return tiles_.sums[wide][beyond_float];
   }
 
-  /// Whether alignment cuts no bit of a group's sum, a multiple of 2^(least - f), nor of C, a sum of them: e_max is at
-  /// most the least exponent + F - f, of groups by their exponents, of C by its norm, which bounds it at every step.
-  bool loses_nothing(const PackedRows::Whole& a, const PackedRows::Whole& b) const {
-    const int least = a.least + b.least, kept = acc_.fraction_bits - a_.fraction_bits - b_.fraction_bits;
-    return a.largest + b.largest <= least + kept && a.square + b.square <= 2 * (least + kept + 1);
+  bool loses_nothing(const RowExtent& a, const RowExtent& b) const {
+    return cpu::loses_nothing(a, b, acc_.fraction_bits - a_.fraction_bits - b_.fraction_bits);
   }
 
   /// What holds for the worst of all tiles holds for each.
@@ -138,22 +144,13 @@ class Product {
     const std::int64_t first = j * tiles_.cols, count = std::min<std::int64_t>(tiles_.cols, b_.rows - first);
     for (std::int64_t row = i * block_tile_rows; row < std::min(a_.rows, (i + 1) * block_tile_rows);
          ++row, c += tiles_.cols) {
-      float* to = out_.f32() + row * b_.rows + first;
-      std::copy_n(c, count, to);
-      if (any_nan_) put_nans(row, first, count, to);
+      std::copy_n(c, count, out_.f32() + row * b_.rows + first);
     }
-  }
-
-  void put_nans(std::int64_t row, std::int64_t first, std::int64_t count, float* to) const {
-    for (std::int64_t n = 0; n < count; ++n)
-      if (a_.has_nan[static_cast<std::size_t>(row)] | b_.has_nan[static_cast<std::size_t>(first + n)])
-        to[n] = std::bit_cast<float>(0x7FFFFFFF);
   }
 
   const BlockTiles& tiles_;
   const Accumulation& acc_;
   PackedRows a_, b_;
-  bool any_nan_ = std::ranges::count(a_.has_nan, 1) + std::ranges::count(b_.has_nan, 1) > 0;
   Matrix out_;
 };
 
@@ -167,9 +164,11 @@ bool has_tiles(const Accumulation& acc, const BlockScaledTensor& a, const BlockS
   return grouped && plain && acc.fraction_bits == 35 && has_normal_scales(a) && has_normal_scales(b);
 }
 
-Matrix tiled_product(const BlockTiles& tiles, const BlockScaledTensor& a, const BlockScaledTensor& b,
+Matrix tiled_product(const isa::Table& isa, const BlockScaledTensor& a, const BlockScaledTensor& b,
                      const Accumulation& acc, Matrix out) {
-  return Product(tiles, a, b, acc, std::move(out)).run();
+  OpenBlocks open(a.rows, b.rows);
+  if (isa.matrix_tiles) open = matrix_product(*isa.matrix_tiles, a, b, acc, out);
+  return open.any() ? Product(isa.block_tiles(), a, b, acc, std::move(out)).run(open) : std::move(out);
 }
 
 }  // namespace nvfp4::cpu

@@ -2,7 +2,7 @@
 #include <nvfp4/accumulation.hpp>
 #include <nvfp4/tensor.hpp>
 
-#include "isa/block_tiles.hpp"
+#include "isa/isa.hpp"
 
 namespace nvfp4::cpu {
 
@@ -11,7 +11,7 @@ namespace nvfp4::cpu {
 bool has_tiles(const Accumulation&, const BlockScaledTensor& a, const BlockScaledTensor& b);
 
 /// Kernels::multiply into `out`, each tile in the fastest way that is exact for it.
-Matrix tiled_product(const isa::BlockTiles&, const BlockScaledTensor& a, const BlockScaledTensor& b,
+Matrix tiled_product(const isa::Table&, const BlockScaledTensor& a, const BlockScaledTensor& b,
                      const Accumulation&, Matrix out);
 
 }  // namespace nvfp4::cpu

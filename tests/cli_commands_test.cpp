@@ -154,7 +154,7 @@ TEST_CASE("cli bench gemm: three kinds of scales by each instruction set, beside
     peers.insert(missing.substr(6, missing.find_first_of(":-") - 6));
   CHECK(peers == std::set<std::string>{"eigen", "openblas"});
   std::set<std::string> expected;
-  for (const nvfp4::Isa isa : {nvfp4::Isa::avx512, nvfp4::Isa::avx2, nvfp4::Isa::portable})
+  for (const nvfp4::Isa isa : {nvfp4::Isa::amx, nvfp4::Isa::avx512, nvfp4::Isa::avx2, nvfp4::Isa::portable})
     if (nvfp4::cpu_kernels(isa) && (isa != nvfp4::Isa::portable || !nvfp4::cpu_kernels(nvfp4::Isa::avx2)))
       for (const std::string kind : {"narrow", "hot", "wide", "any"})
         expected.insert("gemm/" + kind + "/" + std::string(name(isa)));

@@ -68,8 +68,9 @@ TEST_SUITE("golden") {
   TEST_CASE("every producer's bytes by every layer" * doctest::test_suite("golden sweep")) {
     for (const Producer& producer : producers())
       for (const std::string dtype : {"fp32", "bf16"})
-        for (const Kernels* kernels : {&reference_kernels(), cpu_kernels(Isa::portable),
-                                       cpu_kernels(Isa::avx2), cpu_kernels(Isa::avx512)})
+        for (const Kernels* kernels :
+             {&reference_kernels(), cpu_kernels(Isa::portable), cpu_kernels(Isa::avx2),
+              cpu_kernels(Isa::avx512), cpu_kernels(Isa::amx)})
           if (kernels) check_file(producer, dtype, *kernels);
   }
 

@@ -16,7 +16,7 @@ using namespace nvfp4;
 /// One test body over all layers: every table equals the reference's, byte for byte.
 namespace {
 
-constexpr Isa every_isa[] = {Isa::portable, Isa::avx2, Isa::avx512};
+constexpr Isa every_isa[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx};
 constexpr Dtype every_dtype[] = {Dtype::fp32, Dtype::bf16, Dtype::fp16};
 
 std::vector<const Kernels*> cpu_tables() {

@@ -257,6 +257,15 @@ TEST_CASE("products in tiles: E8M0 scales near 1, far from it, and NaN") {
     }
 }
 
+TEST_CASE("products in tiles: neighbours of every way, and K beyond one pass") {
+  // By bands of 32 rows of each operand: spreads that sums in FP32 hold, that digits hold, and that neither does.
+  const Scale bands = [](std::int64_t row, std::int64_t block, std::uint32_t random) {
+    const std::uint32_t counts[] = {2, 7, 14};
+    return block % 7 == 3 ? 0 : spread(-6, counts[row / 32 % 3])(row, block, random);
+  };
+  check_equal(tensor(101, 64 * 35 + 24, 1, bands), tensor(115, 64 * 35 + 24, 2, bands));
+}
+
 TEST_CASE("products in tiles: threads do not show") {
   const BlockScaledTensor a = tensor(150, 640, 1, spread(-6, 12)), b = tensor(1100, 640, 2, spread(0, 3));
   const int all = threads();

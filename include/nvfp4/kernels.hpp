@@ -95,7 +95,7 @@ Matrix converted(MatrixView, Dtype, const Kernels&);
 const Kernels& reference_kernels();
 
 /// The instruction sets of the CPU layer, slowest first.
-enum class Isa : std::uint8_t { portable, avx2, avx512 };
+enum class Isa : std::uint8_t { portable, avx2, avx512, amx };
 std::string_view name(Isa);
 
 /// Tables, bit tricks, SIMD, OpenMP; equal to the reference. Uses the machine's best instruction set.

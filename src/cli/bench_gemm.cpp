@@ -60,7 +60,7 @@ std::vector<Timed> GemmBench::time(int thread_count, int repetitions, Progress& 
         [&, peer] { peer.multiply(n_, a_.f32(), b_.f32(), c.f32(), thread_count); });
   const std::string limit = work.empty() ? "" : "sgemm";
   const Accumulation& model = *find_accumulation("sm100_nvfp4");
-  for (const Isa isa : {Isa::avx512, Isa::avx2, Isa::portable})
+  for (const Isa isa : {Isa::amx, Isa::avx512, Isa::avx2, Isa::portable})
     if (const Kernels* kernels = cpu_kernels(isa);
         kernels && (isa != Isa::portable || !cpu_kernels(Isa::avx2)))
       for (const Kind& kind : kinds_)

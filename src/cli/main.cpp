@@ -71,7 +71,7 @@ void refuse_output_to_stdout(const CLI::App& command) {
 
 Json machine() {
   Isa best = Isa::portable;
-  for (const Isa isa : {Isa::avx2, Isa::avx512})
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::amx})
     if (cpu_kernels(isa)) best = isa;
   return {{"isa", name(best)}, {"cores", std::thread::hardware_concurrency()}, {"threads", threads()}};
 }

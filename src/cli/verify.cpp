@@ -30,7 +30,7 @@ std::vector<Layer> layers_of(const std::string& device) {
   std::vector<Layer> layers;
   if (device == "reference") layers.push_back({"reference", &reference_kernels()});
   if (device == "cpu")
-    for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+    for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx})
       layers.push_back({"cpu " + std::string(name(isa)), cpu_kernels(isa)});
   layers.push_back({"gpu", device == "gpu" ? &kernels : nullptr});
   return layers;

@@ -73,7 +73,7 @@ struct PackTask {
   float* units;
 };
 
-/// Of those steps, as in StepScales.
+/// Of some steps, as in StepScales.
 struct PackFacts {
   int spread = 0;                     ///< the largest difference of exponents in one step
   double norm = 0;                    ///< the largest sum of (doubled value * weight)^2 of one step

@@ -121,6 +121,9 @@ extern const Tiles portable_tiles, avx2_tiles, avx512_tiles;
 /// See block_tiles.hpp.
 struct BlockTiles;
 
+/// See matrix_tiles.hpp.
+struct MatrixTiles;
+
 /// Indexed by Dtype and by index_of(dialect).
 struct Table {
   /// The largest |x| as bits of the storage type, sign cleared: larger than Inf's where there is a NaN.
@@ -138,6 +141,7 @@ struct Table {
                        std::uint32_t* words);
   const Tiles* tiles;
   const BlockTiles& (*block_tiles)();
+  const MatrixTiles* matrix_tiles = nullptr;
   void (*group_chains)(const GroupChains&);
   /// False where these numbers (or this machine) need another way; `out` is then in no state. Null for FP16.
   std::array<bool (*)(const HadamardTask&), 3> hadamard;
@@ -149,5 +153,6 @@ struct Table {
 const Table* portable();
 const Table* avx2();
 const Table* avx512();
+const Table* amx();  ///< AVX-512's, and a matrix unit's products
 
 }  // namespace nvfp4::isa
