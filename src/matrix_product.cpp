@@ -14,8 +14,8 @@ namespace {
 using isa::panel_rows, isa::PanelProduct;
 
 /// A thread's share: bands of so many panels of a by so many of b, in passes of K whose lines of a band stay in L2
-/// cache, by parts whose lines of two panels stay in L1 cache.
-constexpr std::int64_t band_panels = 8, stripe_panels = 16, pass_steps = 32, part_steps = 4;
+/// cache, by calls whose lines of two panels stay in L1 cache.
+constexpr std::int64_t band_panels = 8, stripe_panels = 16, pass_steps = 32, call_steps = 4;
 
 class MatrixProduct {
  public:
@@ -104,11 +104,11 @@ class MatrixProduct {
     for (std::int64_t i = band.first; i < band.last; ++i)
       if (ways_[index(i, j)] == way) rows[count++] = i;
     for (std::int64_t n = 0; n < count && pass.first; ++n) load(rows[n], j, blocks[n]);
-    for (std::int64_t s = pass.first; s < pass.last; s += part_steps)
+    for (std::int64_t s = pass.first; s < pass.last; s += call_steps)
       for (std::int64_t n = 0; n < count; ++n) {
-        if (s + part_steps >= pass.last) prefetch(rows[n], j, blocks[n]);
+        if (s + call_steps >= pass.last) prefetch(rows[n], j, blocks[n]);
         multiply({a_.at(rows[n], s), b_.at(j, s), a_.units_at(rows[n], s), b_.units_at(j, s),
-                  static_cast<int>(std::min(part_steps, pass.last - s)), &blocks[n].c[0][0][0][0]});
+                  static_cast<int>(std::min(call_steps, pass.last - s)), &blocks[n].c[0][0][0][0]});
       }
     for (std::int64_t n = 0; n < count; ++n) store(rows[n], j, blocks[n]);
   }
