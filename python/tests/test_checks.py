@@ -221,3 +221,24 @@ def test_tables_are_the_programs(program):
     assert nvfp4.recipes() == program.json("linear", "--list-recipes")["recipes"]
     assert nvfp4.accumulations()[0].keys() >= {"name", "evidence", "confidence"}
     assert {s["name"] for s in nvfp4.schemes()} >= {"plain", "averis", "chon"}
+
+
+@pytest.mark.parametrize("kernel", [m["name"] for m in nvfp4.te_random_maps()])
+def test_random_words_of_transformer_engines_kernels(program, tmp_path, kernel):
+    x = wide(128, 256)
+    np.save(tmp_path / "x.npy", x)
+    program("quantize", tmp_path / "x.npy", "-o", tmp_path / "q.npz", "--rounding", "sr", "--random-map", "te",
+            "--seed", 7, "--te-kernel", kernel, "--te-offset", 12)
+    words = nvfp4.te_random_words(kernel, 128, 256, seed=7, offset=12)
+    assert words.shape == (128, 64) and words.dtype == np.uint32
+    q = nvfp4.quantize(x, rounding="sr", random_map="te", random_words=words)
+    assert q.packed.tobytes() == nvfp4.load(tmp_path / "q.npz").packed.tobytes()
+    others = nvfp4.te_random_words(kernel, 128, 256, seed=7, offset=13)
+    assert nvfp4.quantize(x, rounding="sr", random_map="te", random_words=others).packed.tobytes() != q.packed.tobytes()
+
+
+def test_random_words_of_no_kernel():
+    with pytest.raises(ValueError, match="kernel 'x': expected one of tuned_1d_rowwise, "):
+        nvfp4.te_random_words("x", 64, 64)
+    with pytest.raises(ValueError, match="multiple"):
+        nvfp4.te_random_words("tuned_1d_rowwise", 64, 65)
