@@ -75,7 +75,7 @@ suite = next(tree.parse(sys.argv[1]).iter("testsuite"))
 count = {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
 failed = count["failures"] + count["errors"]
 print(count["tests"] - failed - count["skipped"], failed, count["skipped"])
-skips = " ".join(skip.get("message", "") + "\n" + (skip.text or "") for skip in suite.iter("skipped"))
+skips = "\n".join(skip.get("message", "") + "\n" + (skip.text or "") for skip in suite.iter("skipped"))
 with open(sys.argv[2], "a") as reasons:
     reasons.writelines(f"{reason}\n" for reason in sorted(set(re.findall(r"not run: ([^'\"\n]*)", skips))))
 END
