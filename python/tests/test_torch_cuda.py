@@ -85,11 +85,13 @@ def test_emulation(weights_only):
 def test_a_resumed_osci_reset():
     def layer(device):
         torch.manual_seed(0)
-        return nt.Linear(64, 32, recipe="tetrajet_v2", osci_reset=nvfp4.OsciReset(period=4, track=3)).to(device)
+        watch = nvfp4.OsciReset(period=4, track=2, threshold=0.01)
+        return nt.Linear(64, 32, recipe="tetrajet_v2", osci_reset=watch).to(device)
 
     def step(m):
         with torch.no_grad():
-            m.weight.add_(torch.sin(torch.arange(m.weight.numel()).view_as(m.weight) * (m.step + 1)).to(m.weight) / 64)
+            angles = torch.arange(m.weight.numel()).view(m.weight.shape) * (m.step + 1.0)
+            m.weight.add_(torch.sin(angles).to(m.weight.device) / 64)
         m.advance()
 
     whole, first = layer("cpu"), layer("cuda")
@@ -102,6 +104,7 @@ def test_a_resumed_osci_reset():
     file.seek(0)
     second = layer("cuda")
     second.load_state_dict(torch.load(file, map_location="cuda"))
+    assert len(second.osci_state) == 5
     for _ in range(6):
         step(second)
     assert same(second.weight.detach(), whole.weight.detach())
