@@ -66,16 +66,19 @@ count_junit() {
   { grep -o 'not run: .*' "$1" || true; } | sed 's/^not run: //' | sort -u >>"$results/not_run"
 }
 
-# count_pytest JUNIT: pytest's own form, which counts errors beside failures.
+# count_pytest JUNIT: pytest's own form, which counts errors beside failures, and says why a module was left out in the
+# text of a skip.
 count_pytest() {
-  python3 - "$1" <<'END' >>"$results/tally"
-import sys, xml.etree.ElementTree as tree
+  python3 - "$1" "$results/not_run" <<'END' >>"$results/tally"
+import re, sys, xml.etree.ElementTree as tree
 suite = next(tree.parse(sys.argv[1]).iter("testsuite"))
 count = {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
 failed = count["failures"] + count["errors"]
 print(count["tests"] - failed - count["skipped"], failed, count["skipped"])
+skips = "\n".join(skip.get("message", "") + "\n" + (skip.text or "") for skip in suite.iter("skipped"))
+with open(sys.argv[2], "a") as reasons:
+    reasons.writelines(f"{reason}\n" for reason in sorted(set(re.findall(r"not run: ([^'\"\n]*)", skips))))
 END
-  { grep -o 'not run: [^"&]*' "$1" || true; } | sed 's/^not run: //' | sort -u >>"$results/not_run"
 }
 
 # unless_unchanged NAME FILE_OR_FOLDER... -- COMMAND...: leaves out what passed with these same bytes on

@@ -184,9 +184,9 @@ def output_errors(a: QuantizedTensor, b: QuantizedTensor, d: Array, *, accumulat
 
 
 def element_bounds(q: QuantizedTensor, *, num_threads: int | None = None) -> np.ndarray:
-    """The largest |x - element * scales| of each element of x that these scales allow, float64 (M, K), before the FP32
-    roundings of dequantize()."""
-    return _nvfp4.element_bounds(q._tensor, thread_count(num_threads))
+    """The largest |x - element * scales| of each element of x that these scales allow, the latter in binary64, before
+    the FP32 roundings of dequantize(): float64 (M, K)."""
+    return _nvfp4.element_values(q._tensor, thread_count(num_threads))[1]
 
 
 def boundaries(dialect: str = "te", rows: int = 16, *, tensor_amax: float = 2688.0, seed: int = 0,

@@ -1,76 +1,24 @@
 """Golden files: cases with inputs and the bytes that somebody's quantizer makes of them. `nvfp4 golden` of the program
-reads and writes the same ones; kinds beside quantize and rht are the program's alone."""
+reads and writes the same ones; it alone writes kinds gemm, linear and mma, and has probes."""
 
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from . import _nvfp4
+from .array_file import write_arrays
 from .arrays import dtype_name, matrix
 from .errors import FileError
+from .golden_compare import account, differing, new_total, require_form
+from .golden_file import GoldenCase, golden_manifest, options_of, read_golden
+from .golden_products import PRODUCT_KINDS, check_products
 from .kinds import Dtype, Path
 from .manifest import dialect_records
-from .npz import Arrays, write_npz
 from .quantized import profile_of, quantize
 
 _RESULTS = ("packed", "scales", "scales_swizzled", "global", "dequant", "blocks", "col_packed", "col_scales",
             "col_global", "scale_before_cast", "dequant_bf16_as_f32", "transformed")
-
-
-@dataclass
-class GoldenCase:
-    """One case: its input, None where the file has none, and its arrays by name."""
-
-    name: str
-    input: np.ndarray = field(default=None, repr=False)
-    arrays: dict = field(default_factory=dict, repr=False)
-
-
-def _input_of(file, name):
-    for key in (f"{name}/input", name):
-        if key in file:
-            return file.read(key)
-    return None
-
-
-def read_golden(path: Path, inputs: Path | None = None) -> dict[str, GoldenCase]:
-    """{case name: GoldenCase} in the order of the file; uint16 inputs are BF16 bits. `inputs` is a file of inputs,
-    where this one has none; its cases without arrays here are those that the producer refuses."""
-    with Arrays(path) as file:
-        cases = {}
-        for key in file.names:
-            name, _, array = key.rpartition("/")
-            if name:
-                case = cases.setdefault(name, GoldenCase(name))
-                if array != "input":
-                    case.arrays[array] = file.read(key)
-        for case in cases.values():
-            case.input = _input_of(file, case.name)
-    if inputs is not None:
-        _add_inputs(cases, inputs)
-    return cases
-
-
-def _add_inputs(cases, path):
-    with Arrays(path) as file:
-        with_input = [key[:-6] for key in file.names if key.endswith("/input")]
-        for name in with_input or file.names:
-            case = cases.setdefault(name, GoldenCase(name))
-            case.input = _input_of(file, name)
-
-
-def golden_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a golden file, a dict."""
-    with Arrays(path) as file:
-        if "manifest" not in file:
-            raise FileError(file.file, "array 'manifest'",
-                            "it in the file, or producer= or dialect= to say what made it", "none")
-        try:
-            return json.loads(file.read("manifest").tobytes())
-        except ValueError as error:
-            raise FileError(file.file, "array 'manifest'", "JSON text", str(error)) from None
 
 
 def _dtype_of(x):
@@ -125,84 +73,11 @@ def _decompressed(t):
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def _is_nan_byte(scales):
-    return (scales & 0x7F) == 0x7F
-
-
-def _differing(name, theirs, ours, given, q):
-    """The number of differing bytes, and the flat index of the first, by the rules of tests/golden/README.md."""
-    if theirs.dtype == np.float32:
-        same = (theirs.view(np.uint32) == ours.view(np.uint32)) | (np.isnan(theirs) & np.isnan(ours))
-        changed = np.where(same, 0, theirs.view(np.uint32) ^ ours.view(np.uint32))
-        count = sum(int(((changed >> shift & 0xFF) != 0).sum()) for shift in (0, 8, 16, 24))
-    else:
-        same = theirs == ours
-        if "scales" in name:
-            same |= _is_nan_byte(theirs) & _is_nan_byte(ours)
-        if name.endswith("packed") and dialect_records()[q.dialect]["nan_codes_vary"]:
-            same |= _under_nan(name, given, q, theirs.shape)
-        count = int((~same).sum())
-    return count, int(np.flatnonzero(~same.ravel())[0]) if count else None
-
-
-def _under_nan(name, given, q, shape):
-    of = q.columns if name.startswith("col_") else q
-    ours = of._tensor.scales
-    theirs = given.get(name.replace("packed", "scales"), ours)
-    both = _is_nan_byte(ours) & _is_nan_byte(theirs)
-    return np.repeat(both, shape[1] // both.shape[1], axis=1)
-
-
-def _element_bits(array, index):
-    flat = array.reshape(-1)
-    return int(flat.view(np.uint32)[index] if flat.dtype == np.float32 else flat[index])
-
-
-def _first(case, name, theirs, ours, index):
-    row, col = divmod(index, theirs.shape[-1])
-    expected, actual = _element_bits(theirs, index), _element_bits(ours, index)
-    digits = 8 if theirs.dtype == np.float32 else 2
-    text = (f"case {case.name}, array {name} at ({row}, {col}): the file has 0x{expected:0{digits}X}, recomputed "
-            f"0x{actual:0{digits}X}")
-    return {"case": case.name, "array": name, "row": row, "col": col, "expected": expected, "actual": actual,
-            "text": text}
-
-
-def _options_of(path, producer, dialect, options):
-    """What quantize() takes to make the file's cases again."""
-    if producer is not None:
-        return {"producer": producer}
-    if dialect is not None:
-        return {"dialect": dialect, **options}
-    m = golden_manifest(path)
-    if m.get("kind", "quantize") not in ("quantize", "rht"):
-        raise FileError(path, "manifest field 'kind'", "quantize or rht; `nvfp4 golden check` has the others",
-                        repr(m.get("kind")))
-    record = dialect_records().get(m.get("dialect"))
-    if record is None or m.get("dialect_version") != record["version"]:
-        raise FileError(path, "manifest field 'dialect_version'", repr(record and record["version"]),
-                        repr(m.get("dialect_version")))
-    if "producer" in m:
-        return {"producer": m["producer"]}
-    keys = ("dialect", "block", "tensor_scale", "columns", "rht", "rht_signs", "seed", "e4m3_max", "select",
-            "error_fast", "rounding", "random_map", "sr_rule")
-    return {**{key: m[key] for key in keys if key in m}, **({"amax": m["tensor_amax"]} if "tensor_amax" in m else {})}
-
-
 def _refused_here(case, error, total):
     """The file has results where the producer's rules refuse the input: every byte of them is too many."""
     total["differing_bytes"] += sum(array.nbytes for array in case.arrays.values())
     text = f"case {case.name}: the file has results, but this producer refuses the input: {error}"
     total["first"] = total["first"] or {"case": case.name, "text": text}
-
-
-def _require_form(file, case, name, theirs, ours):
-    place = f"array '{case.name}/{name}'"
-    if ours is None:
-        raise FileError(file, place, f"one of {', '.join(_RESULTS)}", "an array that this producer does not make")
-    any_shape = name == "scales_swizzled" and ours.size == theirs.size
-    if ours.dtype != theirs.dtype or (ours.shape != theirs.shape and not any_shape):
-        raise FileError(file, place, f"{ours.dtype} {ours.shape}", f"{theirs.dtype} {theirs.shape}")
 
 
 def _check_case(file, case, options, total):
@@ -211,26 +86,40 @@ def _check_case(file, case, options, total):
     except ValueError as error:
         _refused_here(case, error, total)
         return
-    differing = 0
+    differing_bytes = 0
     for name, theirs in case.arrays.items():
         ours = _made_for(name, q, case, options)
-        _require_form(file, case, name, theirs, ours)
-        count, index = _differing(name, theirs, ours.reshape(theirs.shape), case.arrays, q)
-        total["arrays"] += 1
-        differing += count
-        if count:
-            total["first"] = total["first"] or _first(case, name, theirs, ours, index)
-    total["differing_bytes"] += differing
-    total["equal"] += not differing
+        if ours is None:
+            raise FileError(file, f"array '{case.name}/{name}'", f"one of {', '.join(_RESULTS)}",
+                            "an array that this producer does not make")
+        require_form(file, case, name, theirs, ours)
+        found = differing(name, theirs, ours.reshape(theirs.shape), case.arrays, q)
+        differing_bytes += account(total, case, name, theirs, ours, found)
+    total["equal"] += not differing_bytes
 
 
 def check_golden(path: Path, inputs: Path | None = None, *, producer: str | None = None, dialect: str | None = None,
                  **options: Any) -> dict[str, Any]:
     """Recomputes every case and compares byte for byte: {"cases", "equal", "differing_bytes", "not_run", "refused",
     "arrays", "first"}. What made the file its manifest says, or `producer`, or `dialect` and options of quantize()."""
-    made_by = _options_of(path, producer, dialect, options)
-    total = {"cases": 0, "equal": 0, "differing_bytes": 0, "not_run": 0, "refused": 0, "arrays": 0, "first": None}
-    for case in read_golden(path, inputs).values():
+    if producer is not None:
+        made_by = {"producer": producer}
+    elif dialect is not None:
+        made_by = {"dialect": dialect, **options}
+    else:
+        manifest = golden_manifest(path)
+        if manifest.get("kind") in PRODUCT_KINDS:
+            return check_products(path, manifest)
+        if manifest.get("kind", "quantize") not in ("quantize", "rht"):
+            raise FileError(path, "manifest field 'kind'",
+                            "quantize, rht, gemm, linear or mma; `nvfp4 golden check` has probes", repr(manifest["kind"]))
+        made_by = options_of(path, manifest)
+    return _check_cases(path, read_golden(path, inputs), made_by)
+
+
+def _check_cases(path, cases, made_by):
+    total = new_total()
+    for case in cases.values():
         if not case.arrays:
             total["refused"] += 1
             continue
@@ -309,7 +198,7 @@ def make_golden(path: Path, dialect: str = "te", *, producer: str | None = None,
     manifest = {**_profile_record(profile), "kind": kind, **_golden_record(profile, seed), "packs": packs,
                 "input_dtype": name, "refused": refused}
     text = json.dumps(manifest, separators=(",", ":"))
-    write_npz(path, {**arrays, "manifest": np.frombuffer(text.encode(), np.uint8)}, overwrite)
+    write_arrays(path, {**arrays, "manifest": np.frombuffer(text.encode(), np.uint8)}, overwrite)
     return refused
 
 

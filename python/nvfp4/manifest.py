@@ -107,7 +107,16 @@ def _require(manifest, file, key, expected):
         raise FileError(file, f"manifest field '{key}'", repr(expected), repr(manifest.get(key)))
 
 
-def parse_manifest(text, file):
+def _require_stack(manifest, file, stack):
+    options = manifest.get("options")
+    experts = isinstance(options, dict) and options.get("experts")
+    sound = type(experts) is int and experts > 0 if stack else not experts
+    if not sound:
+        raise FileError(file, "array 'manifest'", "a stack of experts" if stack else "one matrix",
+                        f"a stack of {experts} experts" if experts else "one matrix")
+
+
+def parse_manifest(text, file, stack=False):
     """The dict of a file's manifest, held against this library's own record of the dialect."""
     try:
         manifest = json.loads(text)
@@ -118,9 +127,7 @@ def parse_manifest(text, file):
     record = dialect_records().get(manifest.get("dialect"))
     if record is None:
         raise FileError(file, "manifest field 'dialect'", "a dialect of this version", repr(manifest.get("dialect")))
-    experts = isinstance(manifest.get("options"), dict) and manifest["options"].get("experts")
-    if experts:
-        raise FileError(file, "array 'manifest'", "one matrix", f"a stack of {experts} experts")
+    _require_stack(manifest, file, stack)
     _require(manifest, file, "dialect_version", record["version"])
     _require(manifest, file, "global_is", record["global_is"])
     _require(manifest, file, "scale_format", record["scale_format"])

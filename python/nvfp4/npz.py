@@ -87,7 +87,7 @@ def _umask():
     return mask
 
 
-class Arrays:
+class Npz:
     """The arrays of an .npz; each is read when asked for."""
 
     def __init__(self, path):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from . import _nvfp4
+from .array_file import open_arrays, write_arrays
 from .arrays import Place, byte_array, device_for, dtype_name, float_array, matrix, thread_count
 from .errors import FileError, one_line
 from .kinds import Array, Dtype, Path
 from .manifest import caller_options, codes_per_byte, dialect_records, json_text, manifest_of, parse_manifest, spec_of
-from .npz import Arrays, npy_bytes, write_npz
+from .npz import npy_bytes
 
 
 class QuantizedTensor:
@@ -142,8 +143,8 @@ class QuantizedTensor:
         return dequantize(self, dtype, device=device, num_threads=num_threads)
 
     def save(self, path: Path, *, overwrite: bool = True) -> None:
-        """An .npz as the program writes it."""
-        write_npz(path, self._arrays(), overwrite)
+        """An .npz, or a .safetensors by that ending, as the program writes it."""
+        write_arrays(path, self._arrays(), overwrite)
 
     def _arrays(self):
         arrays = _tensor_arrays(self._tensor, "")
@@ -230,20 +231,24 @@ def _placed(q, place):
 
 
 def load(path: Path) -> QuantizedTensor:
-    """A QuantizedTensor of an .npz that the program or `save` wrote. Throws FileError."""
-    with Arrays(path) as file:
-        manifest = parse_manifest(file.read("manifest").tobytes(), file.file)
-        try:
-            q = _tensors_of(manifest, file.read, file.__contains__)
-        except FileError:
-            raise
-        except (KeyError, TypeError, AttributeError) as error:
-            found = f"none or another type: {one_line(error)}"
-            raise FileError(file.file, "manifest", "every field of a manifest", found) from None
-        except ValueError as error:
-            raise FileError(file.file, "arrays and manifest", "what goes together", one_line(error)) from None
-        _require_swizzled(file, q)
-        return q
+    """A QuantizedTensor of an .npz or .safetensors that the program or `save` wrote. Throws FileError."""
+    with open_arrays(path) as file:
+        return read_quantized(file, parse_manifest(file.read("manifest").tobytes(), file.file))
+
+
+def read_quantized(file, manifest):
+    """Of the arrays of an open file."""
+    try:
+        q = _tensors_of(manifest, file.read, file.__contains__)
+    except FileError:
+        raise
+    except (KeyError, TypeError, AttributeError) as error:
+        found = f"none or another type: {one_line(error)}"
+        raise FileError(file.file, "manifest", "every field of a manifest", found) from None
+    except ValueError as error:
+        raise FileError(file.file, "arrays and manifest", "what goes together", one_line(error)) from None
+    _require_swizzled(file, q)
+    return q
 
 
 def _require_swizzled(file, q):

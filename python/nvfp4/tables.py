@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from . import _nvfp4
 from .recipe import recipe_dict
 
@@ -35,6 +37,19 @@ def schemes() -> list[dict[str, Any]]:
 def accumulations() -> list[dict[str, Any]]:
     """The models by which gemm() sums, with evidence and confidence."""
     return _nvfp4.accumulations()
+
+
+def te_random_maps() -> list[dict[str, Any]]:
+    """Kernels of Transformer Engine whose random bits are known, as dicts: name, source, evidence, whether the output
+    is of the transpose, and of which (rows, columns) the input's shape must be a multiple."""
+    return _nvfp4.te_random_maps()
+
+
+def te_random_words(kernel: str, rows: int, cols: int, *, seed: int = 0, offset: int = 0,
+                    rounds: int = 10) -> np.ndarray:
+    """The random_words, uint32 (rows, cols / 4), with which quantize(rounding="sr", random_map="te") rounds as this
+    kernel does: for a rows x cols output, under seed and offset of PyTorch's CUDA generator when it was called."""
+    return _nvfp4.te_random_words(kernel, rows, cols, seed, offset, rounds)
 
 
 def devices() -> list[str]:

@@ -93,6 +93,7 @@ auto released(int threads, Body body) {
 
 void bind_tensor(nb::module_&);
 void bind_products(nb::module_&);
+void bind_mma(nb::module_&);
 void bind_recipes(nb::module_&);
 void bind_tables(nb::module_&);
 void bind_checks(nb::module_&);

@@ -1,6 +1,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <cstring>
 
 #include <nvfp4/bound.hpp>
@@ -123,22 +124,32 @@ nb::tuple measured(const BlockScaledTensor& a, const BlockScaledTensor& b, const
                         array_of<double>(std::move(bounds), {rows, cols}));
 }
 
-/// |x - decoded value| of every element, from the scales alone.
-std::vector<double> value_bounds(const BlockScaledTensor& t) {
+/// element * scales of every element in binary64, and how far the scales let x be from that: the tensor scale and the
+/// product with it are rounded, by half an ulp each. docs/bounds.md 1.
+struct ElementValues {
+  std::vector<double> values, bounds;
+};
+
+ElementValues element_values(const BlockScaledTensor& t) {
   const std::vector<BoundRow> rows = bound_rows(t, *find_accumulation("exact"));
-  std::vector<double> bounds(static_cast<std::size_t>(t.rows * t.cols));
-  for (std::int64_t i = 0; i < t.rows; ++i)
-    for (std::int64_t j = 0; j < t.cols; ++j)
-      bounds[static_cast<std::size_t>(i * t.cols + j)] =
-          rows[static_cast<std::size_t>(i)].errors[static_cast<std::size_t>(j)] * tensor_scale(t, i, j) *
-          outward;
-  return bounds;
+  ElementValues all;
+  for (std::int64_t i = 0; i < t.rows; ++i) {
+    const BoundRow& row = rows[static_cast<std::size_t>(i)];
+    const double unit = tensor_scale(t, i, 0);
+    for (std::size_t j = 0; j < row.values.size(); ++j) {
+      const double value = row.values[j] * unit;
+      all.values.push_back(value);
+      all.bounds.push_back((row.errors[j] * unit + std::abs(value) * 0x1p-52) * outward);
+    }
+  }
+  return all;
 }
 
-nb::object element_bounds(const BlockScaledTensor& t, int threads) {
-  std::vector<double> bounds = released(threads, [&] { return value_bounds(t); });
-  return nb::cast(array_of<double>(std::move(bounds),
-                                   {static_cast<std::size_t>(t.rows), static_cast<std::size_t>(t.cols)}));
+nb::tuple values_and_bounds(const BlockScaledTensor& t, int threads) {
+  ElementValues all = released(threads, [&] { return element_values(t); });
+  const auto rows = static_cast<std::size_t>(t.rows), cols = static_cast<std::size_t>(t.cols);
+  return nb::make_tuple(array_of<double>(std::move(all.values), {rows, cols}),
+                        array_of<double>(std::move(all.bounds), {rows, cols}));
 }
 
 }  // namespace
@@ -151,7 +162,7 @@ void bind_bounds(nb::module_& m) {
   m.def("output_errors", &measured, nb::arg("a"), nb::arg("b"), nb::arg("d"), nb::arg("d_dtype"),
         nb::kw_only(), nb::arg("accumulate").none(), nb::arg("alpha").none(), nb::arg("use_globals"),
         nb::arg("bias").none(), nb::arg("num_threads"));
-  m.def("element_bounds", &element_bounds, nb::arg("tensor"), nb::arg("num_threads"));
+  m.def("element_values", &values_and_bounds, nb::arg("tensor"), nb::arg("num_threads"));
 }
 
 }  // namespace nvfp4::python

@@ -30,6 +30,7 @@ NB_MODULE(_nvfp4, m) {
   m.def("devices", &devices);
   nvfp4::python::bind_tensor(m);
   nvfp4::python::bind_products(m);
+  nvfp4::python::bind_mma(m);
   nvfp4::python::bind_recipes(m);
   nvfp4::python::bind_tables(m);
   nvfp4::python::bind_checks(m);

@@ -1,6 +1,7 @@
 #include <nvfp4/producers.hpp>
 #include <nvfp4/recipe.hpp>
 #include <nvfp4/scheme.hpp>
+#include <nvfp4/te_random.hpp>
 
 #include "arguments.hpp"
 
@@ -61,6 +62,37 @@ nb::dict record(const Scheme& s) {
   return r;
 }
 
+nb::dict record(const TeRandomMap& m) {
+  nb::dict r;
+  r["name"] = m.name;
+  r["kernel"] = m.kernel;
+  r["evidence"] = m.evidence;
+  r["columnwise"] = m.columnwise;
+  r["multiple"] = nb::make_tuple(m.height_multiple, m.width_multiple);
+  return r;
+}
+
+nb::list te_random_records() {
+  nb::list all;
+  for (const TeRandomMap& m : te_random_maps()) all.append(record(m));
+  return all;
+}
+
+const TeRandomMap& te_kernel_named(std::string_view text) {
+  if (const TeRandomMap* found = find_te_random_map(text)) return *found;
+  std::string names;
+  for (const TeRandomMap& m : te_random_maps()) names += (names.empty() ? "" : ", ") + std::string(m.name);
+  throw std::invalid_argument("kernel '" + std::string(text) + "': expected one of " + names);
+}
+
+nb::object te_words(std::string_view kernel, std::int64_t rows, std::int64_t cols, std::uint64_t seed,
+                    std::uint64_t offset, int rounds) {
+  std::vector<std::uint32_t> words =
+      released(0, [&] { return te_random_words(te_kernel_named(kernel), rows, cols, seed, offset, rounds); });
+  return nb::cast(array_of<std::uint32_t>(
+      std::move(words), {static_cast<std::size_t>(rows), static_cast<std::size_t>(cols / 16 * 4)}));
+}
+
 nb::list dialect_records() {
   nb::list all;
   for (const Dialect* d : all_dialects()) all.append(record(*d));
@@ -99,6 +131,9 @@ void bind_tables(nb::module_& m) {
   m.def("schemes", &scheme_records);
   m.def("producer_names", &producer_names);
   m.def("recipe_names", &recipe_names);
+  m.def("te_random_maps", &te_random_records);
+  m.def("te_random_words", &te_words, nb::arg("kernel"), nb::arg("rows"), nb::arg("cols"), nb::arg("seed"),
+        nb::arg("offset"), nb::arg("rounds"));
 }
 
 }  // namespace nvfp4::python

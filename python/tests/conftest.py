@@ -1,6 +1,8 @@
+import doctest
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 import numpy as np
@@ -50,3 +52,17 @@ def wide(rows, cols, seed=0):
 def bf16_bits(x):
     """x cut to BF16."""
     return (x.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def fenced(page):
+    """(language, text) of every fenced block of a page."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def failures_at_the_prompt(page):
+    """What a page's blocks at Python's prompt, run in their order, give in place of what they show."""
+    text = "\n".join(block for language, block in fenced(page) if language == "python" and block.startswith(">>>"))
+    failures = []
+    example = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(example, out=failures.append)
+    return "".join(failures)

@@ -67,6 +67,44 @@ def test_a_changed_byte_is_found_where_the_program_finds_it(program, tmp_path):
         assert found["first"][key] == expected["first"][key]
 
 
+PRODUCTS = ["--kind gemm", "--kind gemm --dialect mxfp4_ceil", "--kind gemm --producer te_ref_rowscaled",
+            "--kind gemm --dialect te_4over6 --select mse --accumulate fp32_in_order", "--kind linear",
+            "--kind linear --recipe averis --seed 5", "--kind mma", "--kind mma --accumulate sm80_fp64",
+            "--kind mma --accumulate sm80_fp16 --out-dtype fp16", "--kind mma --accumulate sm90_bf16"]
+
+
+@pytest.mark.parametrize("words", PRODUCTS)
+def test_products_and_layers_of_the_program(program, tmp_path, words):
+    path = tmp_path / "g.npz"
+    program("golden", "make", "-o", path, *words.split())
+    found, expected = nvfp4.check_golden(path), program.json("golden", "check", path)
+    assert {key: expected[key] for key in found} == found and found["equal"] == found["cases"] > 3
+    name = "D" if "mma" in words else "aligned/d" if "gemm" in words else "aligned/dw"
+    value = np.load(path)[name].reshape(-1)[7]
+    changed(path, name, 7, -value if value.dtype == np.float32 else value ^ value.dtype.type(1))
+    found, expected = nvfp4.check_golden(path), program.json("golden", "check", path, code=1)
+    assert found["differing_bytes"] == expected["differing_bytes"] == 1
+    place = {key: value for key, value in expected["first"].items() if key != "text"}
+    assert place.items() <= found["first"].items()
+
+
+def test_products_that_cannot_be_made_again(program, tmp_path):
+    path = tmp_path / "g.npz"
+    program("golden", "make", "-o", path, "--kind", "linear")
+    arrays = dict(np.load(path))
+    for change, message in (({"aligned/w": arrays["aligned/w"][:, :5]}, "case 'aligned': expected operands of a product"),
+                            ({"aligned/dw": arrays["aligned/dw"][:5]}, "array 'aligned/dw': expected float32")):
+        np.savez(path, **{**arrays, **change})
+        with pytest.raises(nvfp4.FileError, match=message):
+            nvfp4.check_golden(path)
+    np.savez(path, **{name: array for name, array in arrays.items() if name != "aligned/y"})
+    with pytest.raises(nvfp4.FileError, match="case 'aligned': expected array 'y', found none"):
+        nvfp4.check_golden(path)
+    program("golden", "make", "-o", path, "--force", "--kind", "probes")
+    with pytest.raises(nvfp4.FileError, match="manifest field 'kind': expected quantize, rht, gemm, linear or mma"):
+        nvfp4.check_golden(path)
+
+
 def test_reading():
     cases = nvfp4.golden_cases("ties")
     assert all(x.dtype == np.float32 for x in cases.values())

@@ -1,13 +1,12 @@
 """docs/python.md: every block is a line that runs, or an excerpt of the example project, which runs."""
 
-import doctest
 import pathlib
 import re
 import shutil
 
 import pytest
 
-import nvfp4  # noqa: F401
+from conftest import failures_at_the_prompt, fenced
 
 pytest_plugins = ["pytester"]
 
@@ -20,21 +19,16 @@ if not PAGE.is_file():
 
 
 def blocks(language):
-    return [text for found, text in re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-            if found == language]
+    return [text for found, text in fenced(PAGE) if found == language]
 
 
 def test_every_block_is_of_a_language_that_is_tested():
     languages = re.findall(r"^```(\w+)$", PAGE.read_text(), re.MULTILINE)
-    assert {language: languages.count(language) for language in languages} == {"sh": 1, "python": 8, "text": 1, "console": 1}
+    assert {language: languages.count(language) for language in languages} == {"sh": 1, "python": 10, "text": 1, "console": 1}
 
 
 def test_examples_at_the_prompt():
-    text = "\n".join(block for block in blocks("python") if block.startswith(">>>"))
-    example = doctest.DocTestParser().get_doctest(text, {}, PAGE.name, str(PAGE), 0)
-    failures = []
-    doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(example, out=failures.append)
-    assert not failures, "".join(failures)
+    assert not failures_at_the_prompt(PAGE)
 
 
 def test_excerpts_of_the_example():

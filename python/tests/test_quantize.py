@@ -215,25 +215,21 @@ def test_files_that_are_none(tmp_path):
     assert issubclass(nvfp4.FileError, OSError) and issubclass(nvfp4.FileError, ValueError)
 
 
-def test_a_stack_of_experts_is_refused(program, tmp_path):
-    path = written(program, tmp_path, wide(32, 64).reshape(4, 8, 64), "--experts")
-    with pytest.raises(nvfp4.FileError, match="array 'manifest': expected one matrix, found a stack of 4 experts"):
-        nvfp4.load(path)
-
-
-def test_damaged_files_are_refused_in_one_line(tmp_path):
-    nvfp4.quantize(wide(8, 32)).save(tmp_path / "q.npz")
-    whole = (tmp_path / "q.npz").read_bytes()
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+def test_damaged_files_are_refused_in_one_line(tmp_path, ending):
+    file = tmp_path / f"q{ending}"
+    nvfp4.quantize(wide(8, 32)).save(file)
+    whole = file.read_bytes()
     random = np.random.default_rng(0)
     for _ in range(300):
         damaged = bytearray(whole[: random.integers(1, len(whole))] if random.random() < 0.3 else whole)
         for at in random.integers(0, len(damaged), 3):
             damaged[at] = random.integers(256)
-        (tmp_path / "d.npz").write_bytes(damaged)
+        file.write_bytes(damaged)
         try:
-            nvfp4.load(tmp_path / "d.npz")
+            nvfp4.load(file)
         except nvfp4.FileError as error:
-            assert "\n" not in str(error) and str(error).startswith(str(tmp_path / "d.npz"))
+            assert "\n" not in str(error) and str(error).startswith(str(file))
 
 
 @pytest.mark.parametrize("change, message", [

@@ -54,4 +54,4 @@ def test_other_threads_of_python_run_meanwhile():
         ticks += 1
         time.sleep(0.001)
     worker.join()
-    assert ticks > 20
+    assert ticks > 5  # held, the lock would leave one or none; a busy machine leaves few

@@ -24,8 +24,8 @@ class GoldenFiles:
         return self._folder / (re.sub(r"[^\w.-]+", "-", stem).strip("-") + ".npz")
 
     def __call__(self, x, dialect="te", *, name=None, **options):
-        """Options as of quantize(). Raises Mismatch where the file is missing, was made of something else, or is not what
-        this version of the library makes of the same."""
+        """Options as of quantize(). Raises Mismatch where the file is missing, was made of something else, or is not
+        what this version of the library makes of the same."""
         __tracebackhide__ = True
         device = options.pop("device", "cpu")  # golden values need no GPU
         made = quantize(x, dialect, hash_input=True, device=device, **options)
@@ -53,9 +53,9 @@ def _checked(path, made):
         assert_equal(kept, made)
     except Mismatch as error:
         version = kept.manifest["provenance"]["library_version"]
-        raise Mismatch(f"golden file {path}: made by nvfp4 {version}, and {_nvfp4.__version__} makes other bytes of the "
-                       f"same input:\n{error}\n{_HINT} anew, where that change is meant", error.differing_bytes, error.differing_values,
-                       error.diagnosis) from None
+        raise Mismatch(f"golden file {path}: made by nvfp4 {version}, and {_nvfp4.__version__} makes other bytes of "
+                       f"the same input:\n{error}\n{_HINT} anew, where that change is meant", error.differing_bytes,
+                       error.differing_values, error.diagnosis) from None
     kept._place = made._place
     return kept
 

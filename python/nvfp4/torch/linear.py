@@ -133,7 +133,7 @@ class Linear(torch.nn.Linear):
 
     def _load_from_state_dict(self, state_dict, prefix, *arguments):
         names = [f"{prefix}osci_reset.{name}" for name in _OSCI_NAMES]
-        self.osci_state = tuple(state_dict.pop(name).clone() for name in names if name in state_dict)
+        self.osci_state = tuple(state_dict.pop(name).to("cpu", copy=True) for name in names if name in state_dict)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self):
