@@ -52,6 +52,9 @@ struct CheckpointOptions {
   std::map<std::string, float> input_amax = {};
 };
 
+/// Of bytes that hold so many parameters; 0 where they hold none.
+double bits_each(std::int64_t bytes, std::int64_t parameters);
+
 struct KeptTensor {
   std::string name, reason;
 };

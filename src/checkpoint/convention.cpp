@@ -24,9 +24,8 @@ float second_scale(const BlockScaledTensor& t, ScaleUse use) {
 
 std::vector<std::uint8_t> bytes_of(const io::Bytes& all, std::int64_t part, std::int64_t parts) {
   const std::size_t size = all.size() / static_cast<std::size_t>(parts);
-  const auto* first =
-      reinterpret_cast<const std::uint8_t*>(all.data()) + static_cast<std::size_t>(part) * size;
-  return {first, first + size};
+  const auto own = all.u8().subspan(static_cast<std::size_t>(part) * size, size);
+  return {own.begin(), own.end()};
 }
 
 }  // namespace

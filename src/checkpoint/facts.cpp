@@ -43,10 +43,6 @@ std::array<double, 256> scale_values(Format format) {
   return values;
 }
 
-std::span<const std::uint8_t> u8(const io::Bytes& bytes) {
-  return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
-}
-
 /// The first block of each kind that a dialect might never make, and the one of the largest scale.
 class Witnesses {
  public:
@@ -89,8 +85,8 @@ class Scan {
  public:
   explicit Scan(const StoredWeight& w)
       : w_(w.weight),
-        codes_(u8(w.codes)),
-        scales_(u8(w.scales)),
+        codes_(w.codes.u8()),
+        scales_(w.scales.u8()),
         values_(scale_values(w_.scale)),
         block_bytes_(static_cast<std::size_t>(w_.block() / 2)) {
     facts_.scales.format = w_.scale;

@@ -11,10 +11,6 @@
 namespace nvfp4 {
 namespace {
 
-double bits(std::uint64_t bytes, std::int64_t parameters) {
-  return parameters ? 8 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0;
-}
-
 std::optional<SecondLevel> both_ways(const std::optional<SecondScale>& scale) {
   if (!scale) return std::nullopt;
   return SecondLevel{scale->use == ScaleUse::divides, scale->values};
@@ -26,9 +22,8 @@ std::string_view layout_of(const Checkpoint& c, const Weight& w) {
     const Tensor& t = c.at(name);
     if (!t.block_type.empty()) return "blocks";
     if (t.info.type != io::ElementType::f8_e4m3) continue;
-    Shape linear = w.shape, wide = w.shape;  // ModelOpt's W4A8 has a block scale for 32 elements
-    linear.back() /= w.block(), wide.back() /= 32;
-    if (t.shape != linear && t.shape != wide) return "128x4";
+    const bool wide = t.shape == with_last(w.shape, w.cols() / 32);  // ModelOpt's W4A8: one for 32 elements
+    if (!wide && t.shape != with_last(w.shape, w.cols() / w.block())) return "128x4";
   }
   return "linear";
 }
@@ -52,10 +47,7 @@ TensorReport report_of(const Checkpoint& c, const HeldWeight& held, const Weight
 }
 
 TensorReport report_of(const Tensor& t) {
-  return {.name = t.info.name,
-          .type = t.block_type.empty() ? io::info(t.info.type).safetensors : t.block_type,
-          .shape = t.shape,
-          .bytes = byte_size(t.info)};
+  return {.name = t.info.name, .type = t.type(), .shape = t.shape, .bytes = byte_size(t.info)};
 }
 
 /// The convention's own where any weight is its; how sure that is.
@@ -121,7 +113,9 @@ std::int64_t ScaleHistogram::of(int first, int last) const {
 }
 
 std::int64_t TensorReport::parameters() const { return elements(shape); }
-double TensorReport::bits_per_parameter() const { return bits(bytes, parameters()); }
+double TensorReport::bits_per_parameter() const {
+  return bits_each(static_cast<std::int64_t>(bytes), parameters());
+}
 
 std::int64_t CheckpointReport::parameters() const {
   std::int64_t sum = 0;
@@ -135,7 +129,9 @@ std::uint64_t CheckpointReport::bytes() const {
   return sum;
 }
 
-double CheckpointReport::bits_per_parameter() const { return bits(bytes(), parameters()); }
+double CheckpointReport::bits_per_parameter() const {
+  return bits_each(static_cast<std::int64_t>(bytes()), parameters());
+}
 
 CheckpointReport inspect_checkpoint(const std::string& path, int threads, const CheckpointWatch& watch) {
   return inspect(Checkpoint(path), threads, watch);

@@ -53,11 +53,6 @@ const char* dtype_name(Dtype t) {
   return t == Dtype::fp32 ? "float32" : t == Dtype::fp16 ? "float16" : "bfloat16";
 }
 
-Shape with_last(Shape shape, std::int64_t last) {
-  shape.back() = last;
-  return shape;
-}
-
 /// Of tiles: the experts' rows are one matrix, whose bands are each expert's own.
 Shape swizzled_shape(const Weight& w) {
   Shape shape = w.shape;
@@ -102,8 +97,7 @@ std::vector<Weight> find(const Checkpoint& c) {
 }
 
 io::Bytes linear(const io::Bytes& swizzled, const Weight& w) {
-  const auto* first = reinterpret_cast<const std::uint8_t*>(swizzled.data());
-  return owned(from_layout(ScaleLayout::tiled_128x4, {first, swizzled.size()}, w.rows(), w.cols() / 16));
+  return owned(from_layout(ScaleLayout::tiled_128x4, swizzled.u8(), w.rows(), w.cols() / 16));
 }
 
 StoredWeight load(const Checkpoint& c, const Weight& w) {

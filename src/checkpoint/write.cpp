@@ -65,7 +65,7 @@ class InputDigest {
   explicit InputDigest(const Checkpoint& source) {
     for (const CheckpointFile& file : source.files())
       digests_.push_back(
-          {file.name, std::async(std::launch::async, [&file] { return io::sha256(file.bytes); })});
+          {file.name, std::async(std::launch::async, [&file] { return io::sha256_by_pieces(file.bytes); })});
   }
   /// Of one file its digest, of more an object of them by name.
   Json get() {
