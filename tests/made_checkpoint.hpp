@@ -141,9 +141,9 @@ inline void check_same(const StoredWeight& a, const StoredWeight& b) {
 inline std::vector<StoredWeight> weights_of(const std::string& path) {
   const Checkpoint c(path);
   std::vector<StoredWeight> all;
-  const Convention* convention = convention_of(c);
-  REQUIRE(convention);
-  for (const Weight& w : convention->find(c)) all.push_back(convention->load(c, w));
+  const OwnWeights own = own_weights(c);
+  REQUIRE(own.convention);
+  for (const Weight& w : own.weights) all.push_back(own.convention->load(c, w));
   return all;
 }
 

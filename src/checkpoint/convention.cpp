@@ -49,13 +49,13 @@ const Convention& convention_named(std::string_view name) {
 
 const Dialect& producer_of(std::string_view format) { return *convention_named(format).producer; }
 
-const Convention* convention_of(const Checkpoint& checkpoint) {
-  const Convention* best = nullptr;
-  std::size_t most = 0;
+OwnWeights own_weights(const Checkpoint& checkpoint) {
+  OwnWeights best;
   for (const Convention* c : all) {
-    const std::size_t found = c->find(checkpoint).size();
-    if (found && c->declared(checkpoint)) return c;
-    if (found > most) best = c, most = found;
+    OwnWeights found{c, c->find(checkpoint)};
+    if (found.weights.empty()) continue;
+    if (c->declared(checkpoint)) return found;
+    if (found.weights.size() > best.weights.size()) best = std::move(found);
   }
   return best;
 }

@@ -70,6 +70,7 @@ std::set<std::uint8_t> zero_block_scales(const Dialect& d) {
 
 /// A normal scale belongs to a block whose largest code is none of zero, unless it is a policy for blocks of zeros.
 std::string zero_block_exclusion(const Dialect& d, const std::array<std::int64_t, 256>& of_zeros) {
+  if (std::all_of(of_zeros.begin() + 0x08, of_zeros.begin() + 0x7F, [](auto n) { return n == 0; })) return "";
   const std::set<std::uint8_t> own = zero_block_scales(d);
   for (unsigned code = 0x08; code < 0x7F; ++code)
     if (of_zeros[code] && !own.contains(static_cast<std::uint8_t>(code)))

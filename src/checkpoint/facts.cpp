@@ -185,11 +185,10 @@ double WeightFacts::decode_at(std::size_t expert) const {
 }
 
 std::vector<HeldWeight> held_weights(const Checkpoint& checkpoint) {
-  const Convention* own = convention_of(checkpoint);
   std::vector<HeldWeight> all;
   std::set<std::string> taken;
-  const auto take = [&](const Convention& c) {
-    for (Weight& w : c.find(checkpoint)) {
+  const auto take = [&](const Convention& c, std::vector<Weight> weights) {
+    for (Weight& w : weights) {
       const bool free = std::none_of(w.tensors.begin(), w.tensors.end(),
                                      [&](const std::string& t) { return taken.contains(t); });
       if (!free) continue;
@@ -197,9 +196,10 @@ std::vector<HeldWeight> held_weights(const Checkpoint& checkpoint) {
       all.push_back({&c, std::move(w)});
     }
   };
-  if (own) take(*own);
+  OwnWeights own = own_weights(checkpoint);
+  if (own.convention) take(*own.convention, std::move(own.weights));
   for (const Convention* c : conventions())
-    if (c != own) take(*c);
+    if (c != own.convention) take(*c, c->find(checkpoint));
   return all;
 }
 

@@ -51,12 +51,11 @@ TensorReport report_of(const Tensor& t) {
 }
 
 /// The convention's own where any weight is its; how sure that is.
-void add_convention(CheckpointReport& report, const Checkpoint& c, const Convention* own,
+void add_convention(CheckpointReport& report, const Checkpoint& c, const Convention& own,
                     const std::vector<HeldWeight>& weights, const std::vector<WeightFacts>& facts) {
-  if (!own) return;
-  report.dialect = dialect_evidence(weights, facts, *own->producer);
-  report.convention = own->name;
-  if (own->declared(c))
+  report.dialect = dialect_evidence(weights, facts, *own.producer);
+  report.convention = own.name;
+  if (own.declared(c))
     report.confidence = Confidence::declared;
   else
     report.confidence = loose_parts(c, weights).empty() ? Confidence::complete : Confidence::partial;
@@ -71,7 +70,8 @@ CheckpointReport inspect(const Checkpoint& checkpoint, int threads, const Checkp
                           .folder = checkpoint.is_folder(),
                           .files = checkpoint.files().size(),
                           .convention = {}};
-  add_convention(report, checkpoint, convention_of(checkpoint), weights, facts);
+  if (!weights.empty())  // of which the first is of the checkpoint's own convention
+    add_convention(report, checkpoint, *weights.front().convention, weights, facts);
 
   std::map<std::string_view, std::size_t> owners;
   for (std::size_t i = 0; i < weights.size(); ++i) {
