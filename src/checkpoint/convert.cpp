@@ -4,6 +4,7 @@
 #include <nvfp4/version.hpp>
 
 #include "container.hpp"
+#include "document.hpp"
 #include "scale_history.hpp"
 #include "summary.hpp"
 #include "walk.hpp"
@@ -24,7 +25,7 @@ nlohmann::ordered_json provenance_of(const Checkpoint& source) {
   const auto text = source.documents().find("nvfp4_provenance");
   const auto none = nlohmann::ordered_json::object();
   if (text == source.documents().end()) return none;
-  nlohmann::ordered_json json = nlohmann::ordered_json::parse(text->second, nullptr, false);
+  nlohmann::ordered_json json = parsed_document(text->second);
   return json.is_object() ? json : none;
 }
 

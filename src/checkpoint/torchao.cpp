@@ -6,6 +6,7 @@
 
 #include "convention.hpp"
 #include "decode.hpp"
+#include "document.hpp"
 #include "quantization_config.hpp"
 #include "scale_tensors.hpp"
 
@@ -31,7 +32,7 @@ std::string stem(const std::string& weight) {
 
 /// An entry of the metadata; null where it is no entry of a tensor.
 Json entry_of(const std::string& text) {
-  Json json = Json::parse(text, nullptr, false);
+  Json json = parsed_document(text);
   return json.is_object() && json.contains("_type") && json["_type"].is_string() ? json : Json();
 }
 
