@@ -345,7 +345,11 @@ TEST_CASE("conventions: documents that are not what they say change nothing") {
     CHECK(own_weights(Checkpoint(e.in)).convention == &modelopt_convention);
     e.to("modelopt");
   }
-  CHECK(rejection([] {
-          Example(modelopt_tensors(), {{"config", "[1]"}}).to("compressed-tensors");
-        }) == "config.json: expected a JSON object, to put quantization_config into");
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i) deep += R"({"a":)";
+  deep += "1" + std::string(100'000, '}');  // what writes it would need a stack as deep
+  for (const std::string& text : {std::string("[1]"), deep})
+    CHECK(rejection([&] {
+            Example(modelopt_tensors(), {{"config", text}}).to("compressed-tensors");
+          }) == "config.json: expected a JSON object, to put quantization_config into");
 }

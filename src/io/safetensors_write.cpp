@@ -41,6 +41,9 @@ std::string header_json(std::span<const ArrayInfo> tensors, const Metadata& meta
 
 std::string safetensors_header(std::span<const ArrayInfo> tensors, const Metadata& metadata) {
   check_names(tensors);
+  for (const auto& [key, text] : metadata)
+    if (!is_utf8(key) || !is_utf8(text))
+      throw std::invalid_argument("metadata entry " + in_quotes(key) + " is not UTF-8");
   const std::string json = header_json(tensors, metadata);
   const std::uint64_t length = json.size();
   std::string header(sizeof length, '\0');
