@@ -61,17 +61,32 @@ Traits traits_of(const BlockScaledTensor& t) {
   return found;
 }
 
+struct PackedCase {
+  std::string_view pack;
+  Matrix input;
+};
+
+/// Of every pack. Made once for all dialects, which takes longer than any of them does.
+const std::vector<PackedCase>& all_cases() {
+  static const std::vector<PackedCase> all = [] {
+    std::vector<PackedCase> made;
+    for (const Dtype dtype : {Dtype::fp32, Dtype::bf16})
+      for (const std::string_view pack : case_packs())
+        for (Case& c : make_cases(pack, dtype, 0)) made.push_back({pack, std::move(c.input)});
+    return made;
+  }();
+  return all;
+}
+
 /// All that a spec shows on the case packs, which sit on every boundary that these traits come from. That a
 /// block's largest code is small is not taken from tensors so tiny that their own multiplier overflows.
 Traits shown_by(const QuantizeSpec& spec) {
   Traits shown;
-  for (const Dtype dtype : {Dtype::fp32, Dtype::bf16})
-    for (const std::string_view pack : case_packs())
-      for (const Case& c : make_cases(std::string(pack), dtype, 0)) {
-        Traits here = traits_of(cpu_kernels().quantize(c.input.view(), spec, {}));
-        if (pack == "subnormals") here.reset(6);
-        shown |= here;
-      }
+  for (const PackedCase& c : all_cases()) {
+    Traits here = traits_of(cpu_kernels().quantize(c.input.view(), spec, {}));
+    if (c.pack == "subnormals") here.reset(6);
+    shown |= here;
+  }
   return shown;
 }
 

@@ -17,6 +17,9 @@ namespace {
 
 using isa::chunk;
 
+/// Elements below which one thread is done before others have begun. Those that wait take a busy machine's cores.
+constexpr std::int64_t worth_threads = 1 << 15;
+
 const std::byte* element(MatrixView x, std::int64_t index) {
   return static_cast<const std::byte*>(x.data) + index * static_cast<std::int64_t>(size_of(x.dtype));
 }
@@ -53,7 +56,7 @@ std::vector<float> row_amaxes(const isa::Table& isa, MatrixView x, const Dialect
                               std::int64_t parts) {
   std::vector<float> amaxes(static_cast<std::size_t>(x.rows * parts));
   const auto bits_of = isa.amax_bits[static_cast<int>(x.dtype)];
-#pragma omp parallel
+#pragma omp parallel if (x.rows * x.cols >= worth_threads)
   {
     const FloatEnvironment fenced;  // maxima of subnormals, too
 #pragma omp for schedule(static)
@@ -241,7 +244,7 @@ float amax(const isa::Table& isa, MatrixView x, const Dialect& dialect) {
   const auto bits_of = isa.amax_bits[static_cast<int>(x.dtype)];
   const std::int64_t count = x.rows * x.cols;
   std::uint32_t bits = 0;
-#pragma omp parallel reduction(max : bits)
+#pragma omp parallel reduction(max : bits) if (count > piece)
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)
@@ -260,7 +263,7 @@ BlockScaledTensor quantize(const isa::Table& isa, MatrixView x, const QuantizeSp
   const Work work{x, out, cut(out), amaxes_of(isa, x, spec)};
   const auto run = isa.quantize[dialect][static_cast<int>(x.dtype)];
   const std::int64_t tasks = work.bands.bands() * work.bands.chunks();
-#pragma omp parallel
+#pragma omp parallel if (x.rows * x.cols >= worth_threads)
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)
@@ -303,7 +306,7 @@ Matrix dequantize(const isa::Table& isa, const BlockScaledTensor& t) {
   Matrix out(t.rows, t.cols);
   const auto run = isa.dequantize[index_of(*t.spec.dialect)];
   const std::int64_t parts = t.globals_per_row(), width = parts == 1 ? t.cols : t.spec.dialect->outer_cols;
-#pragma omp parallel
+#pragma omp parallel if (t.rows * t.cols >= worth_threads)
   {
     const FloatEnvironment fenced;
 #pragma omp for schedule(static)

@@ -15,6 +15,7 @@
 
 #include "tests/program.hpp"
 #include "tests/scratch.hpp"
+#include "tests/tensor_file.hpp"
 
 using namespace nvfp4;
 using io::Array;
@@ -22,6 +23,7 @@ using io::ElementType;
 using io::Overwrite;
 using nlohmann::json;
 using program::operator+;
+using scratch::rejection;
 using Names = std::vector<std::string>;
 using Shape = std::vector<std::int64_t>;
 
@@ -43,14 +45,6 @@ Array random_array(const std::string& name, ElementType type, Shape shape) {
 Array f32_array(const std::string& name, Shape shape, std::span<const float> values) {
   const auto bytes = std::as_bytes(values);
   return {{name, ElementType::f32, std::move(shape)}, io::Bytes({bytes.begin(), bytes.end()}), "made"};
-}
-
-void write(const std::string& path, const std::vector<Array>& arrays, const io::Metadata& metadata = {}) {
-  std::vector<io::ArrayInfo> infos;
-  for (const Array& a : arrays) infos.push_back(a.info);
-  io::SafetensorsWriter writer(path, Overwrite::no, infos, metadata);
-  for (const Array& a : arrays) writer.append(a.bytes.view());
-  writer.finish();
 }
 
 /// Every kind of tensor that a checkpoint may hold; `quantized` says which a default run quantizes.
@@ -78,7 +72,7 @@ struct Example {
   const scratch::Folder folder;
   const std::string in = folder / "in.safetensors", out = folder / "out.safetensors";
 
-  Example() { write(in, arrays, {{"format", "pt"}, {"ключ", "значение"}}); }
+  Example() { scratch::write_tensors(in, arrays, {{"format", "pt"}, {"ключ", "значение"}}); }
 
   const Array& at(const std::string& name) const {
     return *std::find_if(arrays.begin(), arrays.end(), [&](const Array& a) { return a.info.name == name; });
@@ -120,17 +114,6 @@ Names quantized_in(const std::string& path) {
       names.push_back(name.substr(0, name.size() - 8));
   std::sort(names.begin(), names.end());
   return names;
-}
-
-/// The message of the std::invalid_argument that `act` throws; "" where it throws none.
-template <class Act>
-std::string rejection(Act act) {
-  try {
-    act();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "";
 }
 
 std::string sha256_of(const std::string& path) { return io::sha256(io::read_bytes(path).view()); }
@@ -313,7 +296,7 @@ TEST_CASE("checkpoint: weight_scale_2 is the tensor's amax over 2688 in FP32") {
     values[21] = a;
     arrays.push_back(f32_array("t" + std::to_string(arrays.size()) + ".weight", {2, 16}, values));
   }
-  write(folder / "in", arrays);
+  scratch::write_tensors(folder / "in", arrays);
   quantize_checkpoint(folder / "in", {folder / "out.safetensors", Overwrite::no}, {}, cpu_kernels());
   const io::Safetensors out(folder / "out.safetensors");
   for (std::size_t i = 0; i < arrays.size(); ++i) {
@@ -407,9 +390,9 @@ TEST_CASE("checkpoint: include and exclude choose the tensors") {
 
 TEST_CASE("checkpoint: the summary counts tensors and parameters and bytes") {
   const scratch::Folder folder;
-  write(folder / "in",
-        {random_array("a.weight", ElementType::f32, {2, 32}), random_array("a.bias", ElementType::f32, {6}),
-         random_array("b.weight", ElementType::bf16, {3, 16})});
+  scratch::write_tensors(folder / "in", std::vector{random_array("a.weight", ElementType::f32, {2, 32}),
+                                                    random_array("a.bias", ElementType::f32, {6}),
+                                                    random_array("b.weight", ElementType::bf16, {3, 16})});
   const auto s =
       quantize_checkpoint(folder / "in", {folder / "out.safetensors", Overwrite::no}, {}, cpu_kernels());
   CHECK(s.quantized == 2);
@@ -427,8 +410,8 @@ TEST_CASE("checkpoint: names that would be written twice are refused") {
   const scratch::Folder folder;
   for (const char* taken : {"a.weight_scale", "a.weight_scale_2"}) {
     const std::string in = folder / taken;
-    write(in,
-          {random_array("a.weight", ElementType::f32, {2, 16}), random_array(taken, ElementType::f32, {})});
+    scratch::write_tensors(in, std::vector{random_array("a.weight", ElementType::f32, {2, 16}),
+                                           random_array(taken, ElementType::f32, {})});
     CHECK(rejection([&] {
             quantize_checkpoint(in, {folder / "out.safetensors", Overwrite::no}, {}, cpu_kernels());
           }) ==

@@ -186,12 +186,13 @@ TEST_CASE("safetensors: a writer misused leaves no file") {
     CHECK_THROWS_AS(writer.append(two), std::logic_error);
     CHECK_THROWS_AS(writer.finish(), std::logic_error);
   }
-  const auto declare = [&](std::vector<ArrayInfo> tensors) {
-    SafetensorsWriter(path, Overwrite::no, std::move(tensors));
+  const auto declare = [&](std::vector<ArrayInfo> tensors, const Metadata& metadata = {}) {
+    SafetensorsWriter(path, Overwrite::no, std::move(tensors), metadata);
   };
   CHECK_THROWS_AS(declare({{"a", ElementType::u8, {1}}, {"a", ElementType::u8, {1}}}), std::invalid_argument);
   CHECK_THROWS_AS(declare({{"__metadata__", ElementType::u8, {1}}}), std::invalid_argument);
   CHECK_THROWS_AS(declare({{"\xFF", ElementType::u8, {1}}}), std::invalid_argument);
+  CHECK_THROWS_AS(declare({{"a", ElementType::u8, {1}}}, {{"config", "\xFF"}}), std::invalid_argument);
   CHECK_THROWS_AS(declare({{"a", ElementType::f4, {1}}}), std::invalid_argument);
   CHECK_THROWS_AS(declare({{"a", ElementType::u8, {-1}}}), std::invalid_argument);
   CHECK_THROWS_AS(declare({{"a", ElementType::f32, {std::int64_t{1} << 62, 4}}}), std::overflow_error);

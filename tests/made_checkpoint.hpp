@@ -13,6 +13,7 @@
 #include "src/checkpoint/convention.hpp"
 #include "src/checkpoint/gguf_metadata.hpp"
 #include "tests/scratch.hpp"
+#include "tests/tensor_file.hpp"
 
 /// Checkpoints that tests make, and what they hold.
 namespace made {
@@ -21,6 +22,7 @@ using namespace nvfp4;
 using io::ElementType;
 using io::Overwrite;
 using nlohmann::ordered_json;
+using scratch::rejection;
 using Names = std::vector<std::string>;
 
 /// A tensor of a file that a test makes.
@@ -56,11 +58,7 @@ inline Made floats(const std::string& name, Shape shape, std::initializer_list<f
 
 inline void write(const std::string& path, const std::vector<Made>& tensors,
                   const io::Metadata& metadata = {}) {
-  std::vector<io::ArrayInfo> infos;
-  for (const Made& t : tensors) infos.push_back(t.info);
-  io::SafetensorsWriter writer(path, Overwrite::yes, infos, metadata);
-  for (const Made& t : tensors) writer.append(std::as_bytes(std::span(t.bytes)));
-  writer.finish();
+  scratch::write_tensors(path, tensors, metadata);
 }
 
 inline std::string text_of(const io::Bytes& bytes) {
@@ -74,8 +72,7 @@ inline Names tensors_of(const std::string& path) {
   for (const Tensor& t : c.tensors()) {
     std::string shape;
     for (const std::int64_t extent : t.shape) shape += (shape.empty() ? "" : "x") + std::to_string(extent);
-    const std::string_view type = t.block_type.empty() ? io::info(t.info.type).safetensors : t.block_type;
-    lines.push_back(t.info.name + " " + std::string(type) + " " + (shape.empty() ? "scalar" : shape));
+    lines.push_back(t.info.name + " " + std::string(t.type()) + " " + (shape.empty() ? "scalar" : shape));
   }
   std::sort(lines.begin(), lines.end());
   return lines;
@@ -84,17 +81,6 @@ inline Names tensors_of(const std::string& path) {
 inline ordered_json document(const std::string& path, const std::string& name) {
   const Checkpoint c(path);
   return ordered_json::parse(c.documents().at(name));
-}
-
-/// The message of the std::invalid_argument that `act` throws; "" where it throws none.
-template <class Act>
-std::string rejection(Act act) {
-  try {
-    act();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "";
 }
 
 inline std::string ending(const Convention& c) { return c.file == "gguf" ? ".gguf" : ".safetensors"; }
@@ -155,9 +141,9 @@ inline void check_same(const StoredWeight& a, const StoredWeight& b) {
 inline std::vector<StoredWeight> weights_of(const std::string& path) {
   const Checkpoint c(path);
   std::vector<StoredWeight> all;
-  const Convention* convention = convention_of(c);
-  REQUIRE(convention);
-  for (const Weight& w : convention->find(c)) all.push_back(convention->load(c, w));
+  const OwnWeights own = own_weights(c);
+  REQUIRE(own.convention);
+  for (const Weight& w : own.weights) all.push_back(own.convention->load(c, w));
   return all;
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,6 +66,17 @@ std::string refusal(Act act) {
   try {
     act();
   } catch (const nvfp4::io::FileError& e) {
+    return e.what();
+  }
+  return "";
+}
+
+/// The message of the std::invalid_argument that `act` throws; "" where it throws none.
+template <class Act>
+std::string rejection(Act act) {
+  try {
+    act();
+  } catch (const std::invalid_argument& e) {
     return e.what();
   }
   return "";

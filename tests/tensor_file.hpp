@@ -12,6 +12,20 @@
 
 namespace scratch {
 
+inline std::span<const std::byte> bytes_of(const nvfp4::io::Bytes& bytes) { return bytes.view(); }
+inline std::span<const std::byte> bytes_of(const auto& values) { return std::as_bytes(std::span(values)); }
+
+/// A .safetensors file of whatever has an `info` and `bytes`.
+template <class Tensors>
+void write_tensors(const std::string& path, const Tensors& tensors,
+                   const nvfp4::io::Metadata& metadata = {}) {
+  std::vector<nvfp4::io::ArrayInfo> infos;
+  for (const auto& t : tensors) infos.push_back(t.info);
+  nvfp4::io::SafetensorsWriter writer(path, nvfp4::io::Overwrite::yes, infos, metadata);
+  for (const auto& t : tensors) writer.append(bytes_of(t.bytes));
+  writer.finish();
+}
+
 /// A .safetensors file in memory, to be harmed.
 class TensorFile {
  public:
@@ -44,13 +58,7 @@ class TensorFile {
   void erase(const std::string& name) {
     std::erase_if(all, [&](const One& one) { return one.info.name == name; });
   }
-  void write(const std::string& path) const {
-    std::vector<nvfp4::io::ArrayInfo> infos;
-    for (const One& one : all) infos.push_back(one.info);
-    nvfp4::io::SafetensorsWriter writer(path, nvfp4::io::Overwrite::yes, infos, metadata);
-    for (const One& one : all) writer.append(std::as_bytes(std::span(one.bytes)));
-    writer.finish();
-  }
+  void write(const std::string& path) const { write_tensors(path, all, metadata); }
 
   std::vector<One> all;
   nvfp4::io::Metadata metadata;

@@ -44,13 +44,19 @@ struct CheckpointOptions {
   /// none of `exclude` matches, it is a matrix of floating-point values, and the format has a place for its shape.
   std::vector<std::string> include{"*.weight"};
   /// Embeddings, norms, routers and heads, by the names of the Hub and of GGUF.
-  std::vector<std::string> exclude{"*embed*",       "*embd*",        "*norm*",
-                                   "*router*",      "*.gate.weight", "*lm_head*",
-                                   "output.weight", "*classifier*",  "*score.weight"};
+  std::vector<std::string> exclude{"*embed*",       "*embd*",         "*norm*",    "*router*",
+                                   "*.gate.weight", "*ffn_gate_inp*", "*lm_head*", "output.weight",
+                                   "*classifier*",  "*score.weight"};
+  /// Globs of stacks of experts (E, N, K), by GGUF's names. One that none of `exclude` matches is quantized expert by
+  /// expert, each with a second-level scale of its own. A loader that keeps (E, K, N) is not served: K comes last.
+  std::vector<std::string> stacks{"*_exps.weight"};
   bool shared_scale = false;  ///< q, k and v, and gate and up, get the second-level scale of their joint amax
   /// Calibrated: the largest magnitude of each module's input. Its activations' scale is written beside the weight's.
   std::map<std::string, float> input_amax = {};
 };
+
+/// Of bytes that hold so many parameters; 0 where they hold none.
+double bits_each(std::int64_t bytes, std::int64_t parameters);
 
 struct KeptTensor {
   std::string name, reason;

@@ -74,6 +74,11 @@ std::int64_t elements(const Shape& shape) {
   return n;
 }
 
+Shape with_last(Shape shape, std::int64_t last) {
+  shape.back() = last;
+  return shape;
+}
+
 Checkpoint::Checkpoint(const std::string& path) : path_(path) {
   std::error_code ignored;
   if (path != "-" && fs::is_directory(path, ignored))

@@ -22,6 +22,9 @@ struct Tensor {
   std::string_view block_type;  ///< ArrayFile::block_type()
   Shape shape;                  ///< of elements; info.shape where there are no blocks
   std::size_t file = 0;
+
+  /// The file's word: "BF16", "Q4_1".
+  std::string_view type() const { return block_type.empty() ? io::info(info.type).safetensors : block_type; }
 };
 
 struct CheckpointFile {
@@ -85,5 +88,7 @@ class Checkpoint {
 };
 
 std::int64_t elements(const Shape&);
+/// The shape with another last dimension.
+Shape with_last(Shape, std::int64_t last);
 
 }  // namespace nvfp4

@@ -12,10 +12,6 @@ namespace {
   throw std::invalid_argument("tensor '" + t.info.name + "': " + why);
 }
 
-std::string type_name(const Tensor& t) {
-  return std::string(t.block_type.empty() ? io::info(t.info.type).safetensors : t.block_type);
-}
-
 TensorGroup widened(const Checkpoint& c, const Tensor& t) {
   return {{{{t.info.name, io::ElementType::f32, t.shape}}}, byte_size(t.info), [&c, &t] {
             return std::vector{c.numbers(t).bytes};
@@ -55,13 +51,13 @@ std::string_view gguf_type_of(const OutputTensor& t) {
 TensorGroup kept_in(std::string_view container, const Checkpoint& c, const Tensor& t, bool widen) {
   TensorGroup as_it_is = copied(c, t);
   if (container == "gguf") {
-    if (gguf_type_of(as_it_is.tensors[0]).empty()) refuse(t, "GGUF has no type " + type_name(t));
+    if (gguf_type_of(as_it_is.tensors[0]).empty()) refuse(t, "GGUF has no type " + std::string(t.type()));
     if (t.shape.size() > 4) refuse(t, "GGUF has 4 dimensions at most");
     return as_it_is;
   }
   if (t.block_type.empty()) return as_it_is;
-  if (!io::has_gguf_values(t.block_type)) refuse(t, "safetensors has no type " + type_name(t));
-  if (!widen) refuse(t, "safetensors has no type " + type_name(t) + ": --widen makes it float32");
+  if (!io::has_gguf_values(t.block_type)) refuse(t, "safetensors has no type " + std::string(t.type()));
+  if (!widen) refuse(t, "safetensors has no type " + std::string(t.type()) + ": --widen makes it float32");
   return widened(c, t);
 }
 

@@ -24,9 +24,8 @@ float second_scale(const BlockScaledTensor& t, ScaleUse use) {
 
 std::vector<std::uint8_t> bytes_of(const io::Bytes& all, std::int64_t part, std::int64_t parts) {
   const std::size_t size = all.size() / static_cast<std::size_t>(parts);
-  const auto* first =
-      reinterpret_cast<const std::uint8_t*>(all.data()) + static_cast<std::size_t>(part) * size;
-  return {first, first + size};
+  const auto own = all.u8().subspan(static_cast<std::size_t>(part) * size, size);
+  return {own.begin(), own.end()};
 }
 
 }  // namespace
@@ -50,13 +49,13 @@ const Convention& convention_named(std::string_view name) {
 
 const Dialect& producer_of(std::string_view format) { return *convention_named(format).producer; }
 
-const Convention* convention_of(const Checkpoint& checkpoint) {
-  const Convention* best = nullptr;
-  std::size_t most = 0;
+OwnWeights own_weights(const Checkpoint& checkpoint) {
+  OwnWeights best;
   for (const Convention* c : all) {
-    const std::size_t found = c->find(checkpoint).size();
-    if (found && c->declared(checkpoint)) return c;
-    if (found > most) best = c, most = found;
+    OwnWeights found{c, c->find(checkpoint)};
+    if (found.weights.empty()) continue;
+    if (c->declared(checkpoint)) return found;
+    if (found.weights.size() > best.weights.size()) best = std::move(found);
   }
   return best;
 }

@@ -62,8 +62,12 @@ extern const Convention modelopt_convention, compressed_tensors_convention, torc
 std::span<const Convention* const> conventions();
 /// Throws std::invalid_argument where there is none of that name.
 const Convention& convention_named(std::string_view name);
-/// Whose weights the checkpoint has: the one that is declared, else the one that finds most. Null where none finds any.
-const Convention* convention_of(const Checkpoint&);
+/// A checkpoint's own convention: the one that is declared, else the one that finds most. Null where none finds any.
+struct OwnWeights {
+  const Convention* convention = nullptr;
+  std::vector<Weight> weights = {};
+};
+OwnWeights own_weights(const Checkpoint&);
 
 /// The weight by the convention's dialect, one matrix (an expert) of it.
 BlockScaledTensor block_scaled(const StoredWeight&, const Dialect&, std::int64_t expert = 0);

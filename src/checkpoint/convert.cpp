@@ -4,6 +4,7 @@
 #include <nvfp4/version.hpp>
 
 #include "container.hpp"
+#include "document.hpp"
 #include "scale_history.hpp"
 #include "summary.hpp"
 #include "walk.hpp"
@@ -24,7 +25,7 @@ nlohmann::ordered_json provenance_of(const Checkpoint& source) {
   const auto text = source.documents().find("nvfp4_provenance");
   const auto none = nlohmann::ordered_json::object();
   if (text == source.documents().end()) return none;
-  nlohmann::ordered_json json = nlohmann::ordered_json::parse(text->second, nullptr, false);
+  nlohmann::ordered_json json = parsed_document(text->second);
   return json.is_object() ? json : none;
 }
 
@@ -90,7 +91,8 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   const Convention& to = convention_named(options.format);
   const Checkpoint source(in);
   source.require_whole();
-  const Convention& from = source_convention(source);
+  const OwnWeights own = source_weights(source);
+  const Convention& from = *own.convention;
   CheckpointPlan plan{
       .documents = source.documents(), .metadata = source.metadata(), .companions = source.companions()};
   const nlohmann::ordered_json before = provenance_of(source);
@@ -98,7 +100,6 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
   Description description;
   Tally tally;
   const bool as_it_is = &from == &to && !to.declares_from_itself;
-  const std::vector<Weight> weights = from.find(source);
   const auto move = [&](const Weight& w) {
     const Weight moved = directed(source, w, history, to);
     plan.groups.push_back(as_it_is ? unchanged(source, w) : rewritten(source, w, moved, from, to, history));
@@ -114,7 +115,7 @@ CheckpointSummary convert_checkpoint(const std::string& in, const CheckpointTarg
     description.copied.push_back(t.info.name);
     tally.keep(t, plan.groups.back(), "no block-scaled weight");
   };
-  walk(source, weights, move, copy);
+  walk(source, own.weights, move, copy);
   if (!strangers.empty())
     throw std::invalid_argument(in + ": " + std::string(to.name) + " has no place for " + listed(strangers) +
                                 ": --drop leaves tensors out");

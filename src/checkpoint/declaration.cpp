@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <nvfp4/glob.hpp>
 
+#include "document.hpp"
+
 namespace nvfp4 {
 namespace {
 
@@ -103,29 +105,63 @@ Declaration of_modelopt(const std::string& document, const Json& json, const cha
 
 // compressed-tensors: an entry is a module's name, a class, or "re:" and a Python pattern that the name begins with.
 
-/// Whether the name begins as the pattern says, or has it `anywhere`; none where the pattern is not understood here.
-std::optional<bool> has_pattern(const std::string& module, const std::string& pattern, bool anywhere) {
+constexpr std::size_t longest_pattern = 1000, longest_name = 1000;  // beyond what any checkpoint has
+
+#ifdef __GLIBCXX__  // whose other matcher takes exponential time, and a stack as deep as the name is long
+constexpr auto pattern_syntax = std::regex_constants::ECMAScript | std::regex_constants::__polynomial;
+#else
+constexpr auto pattern_syntax = std::regex_constants::ECMAScript;
+#endif
+
+/// None where it is not understood here.
+std::optional<std::regex> pattern_of(const std::string& text) {
+  if (text.size() > longest_pattern) return std::nullopt;
   try {
-    return std::regex_search(
-        module, std::regex(pattern),
-        anywhere ? std::regex_constants::match_default : std::regex_constants::match_continuous);
+    return std::regex(text, pattern_syntax);
   } catch (const std::regex_error&) {
     return std::nullopt;
   }
 }
 
-std::optional<bool> matches_entry(const std::string& module, const std::string& entry) {
-  return entry.starts_with("re:") ? has_pattern(module, entry.substr(3), false) : module == entry;
-}
+class Entry {
+ public:
+  explicit Entry(std::string text) : text_(std::move(text)), is_pattern_(text_.starts_with("re:")) {
+    if (is_pattern_) pattern_ = pattern_of(text_.substr(3));
+  }
 
-/// As matches_entry(), with what may_be_excluded() doubts.
-bool may_match_entry(const std::string& module, const std::string& entry) {
-  if (entry.starts_with("re:")) return has_pattern(module, entry.substr(3), true).value_or(true);
-  return may_be_excluded({entry}, module);
+  const std::string& text() const { return text_; }
+  std::optional<bool> matches(const std::string& module) const {
+    return is_pattern_ ? found(module, std::regex_constants::match_continuous) : module == text_;
+  }
+  /// As matches(), with what may_be_excluded() doubts.
+  bool may_match(const std::string& module) const {
+    if (is_pattern_) return found(module, std::regex_constants::match_default).value_or(true);
+    return may_be_excluded({text_}, module);
+  }
+
+ private:
+  std::optional<bool> found(const std::string& module, std::regex_constants::match_flag_type where) const {
+    if (!pattern_ || module.size() > longest_name) return std::nullopt;
+    try {
+      return std::regex_search(module, *pattern_, where);
+    } catch (const std::regex_error&) {
+      return std::nullopt;
+    }
+  }
+
+  std::string text_;
+  bool is_pattern_;
+  std::optional<std::regex> pattern_;
+};
+
+std::vector<Entry> entries(const Json& json) {
+  std::vector<Entry> all;
+  for (std::string& text : texts(json)) all.emplace_back(std::move(text));
+  return all;
 }
 
 struct Group {
-  std::vector<std::string> targets;
+  std::vector<Entry> targets;
   bool block_scaled = false;
 };
 
@@ -137,11 +173,11 @@ bool is_block_scaled(const Json& weights) {
 Expected expected_of(const std::vector<Group>& groups, const std::string& module) {
   const Group* linear = nullptr;
   for (const Group& group : groups)
-    for (const std::string& target : group.targets) {
-      const auto match = matches_entry(module, target);
+    for (const Entry& target : group.targets) {
+      const auto match = target.matches(module);
       if (!match) return Expected::unknown;
       if (*match) return group.block_scaled ? Expected::block_scaled : Expected::otherwise_quantized;
-      if (target == "Linear" && !linear) linear = &group;
+      if (target.text() == "Linear" && !linear) linear = &group;
     }
   if (!linear) return Expected::unknown;
   return linear->block_scaled ? Expected::block_scaled : Expected::otherwise_quantized;
@@ -152,7 +188,7 @@ Declaration of_compressed_tensors(const std::string& document, const Json& json)
   std::vector<Group> groups;
   for (const Json& group : at(json, "config_groups")) {
     const Json &weights = at(group, "weights"), &inputs = at(group, "input_activations");
-    groups.push_back({texts(at(group, "targets")), is_block_scaled(weights)});
+    groups.push_back({entries(at(group, "targets")), is_block_scaled(weights)});
     if (!groups.back().block_scaled) continue;
     d.block_scaled = true;
     if (!d.group_size) d.group_size = number_at(weights, "group_size");
@@ -161,15 +197,15 @@ Declaration of_compressed_tensors(const std::string& document, const Json& json)
   }
   const Json& cache = at(json, "kv_cache_scheme");
   if (cache.is_object() && at(cache, "dynamic") == Json(false)) d.kv_cache = "FP8";
-  const std::vector<std::string> ignored = texts(at(json, "ignore"));
+  const std::vector<Entry> ignored = entries(at(json, "ignore"));
   d.excluded_by = [ignored](const std::string& module) {
-    for (const std::string& entry : ignored)
-      if (matches_entry(module, entry).value_or(false)) return entry;
+    for (const Entry& entry : ignored)
+      if (entry.matches(module).value_or(false)) return entry.text();
     return std::string();
   };
   d.expected = [ignored, groups](const std::string& module) {
-    for (const std::string& entry : ignored)
-      if (may_match_entry(module, entry)) return Expected::high_precision;
+    for (const Entry& entry : ignored)
+      if (entry.may_match(module)) return Expected::high_precision;
     return expected_of(groups, module);
   };
   return d;
@@ -218,7 +254,7 @@ std::optional<Declaration> of_config(const std::string& document, const Json& js
 
 Json parsed(const Documents& documents, const char* name) {
   const auto text = documents.find(name);
-  return text == documents.end() ? Json() : Json::parse(text->second, nullptr, false);
+  return text == documents.end() ? Json() : parsed_document(text->second);
 }
 
 }  // namespace

@@ -31,9 +31,8 @@ Matrix decoded(const StoredWeight& w, std::int64_t expert, const DecodeTables& t
   Matrix values(rows, w.weight.cols());
   const auto blocks = static_cast<std::size_t>(rows * w.weight.cols() / w.weight.block());
   const auto first = static_cast<std::size_t>(expert) * blocks;
-  const auto* codes =
-      reinterpret_cast<const std::uint8_t*>(w.codes.data()) + first * static_cast<std::size_t>(bytes);
-  const auto* scales = reinterpret_cast<const std::uint8_t*>(w.scales.data()) + first;
+  const std::uint8_t* codes = w.codes.u8().data() + first * static_cast<std::size_t>(bytes);
+  const std::uint8_t* scales = w.scales.u8().data() + first;
   const float second = w.second ? w.second->of(expert) : 1;
   float* out = values.f32();
   for (std::size_t b = 0; b < blocks; ++b) {

@@ -37,7 +37,8 @@ CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointT
                                         const Kernels& kernels, const CheckpointWatch& watch) {
   const Checkpoint source(in);
   source.require_whole();
-  const Convention& from = source_convention(source);
+  const OwnWeights own = source_weights(source);
+  const Convention& from = *own.convention;
   CheckpointPlan plan{.documents = source.documents(),
                       .metadata = source.metadata(),
                       .companions = source.companions(),
@@ -46,7 +47,6 @@ CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointT
                                      {"dialect", from.producer->name},
                                      {"dtype", name(dtype)}}};
   const std::string_view container = target.path.ends_with(".gguf") ? "gguf" : "safetensors";
-  const std::vector<Weight> weights = from.find(source);
   Tally tally;
   const auto decode = [&](const Weight& w) {
     plan.groups.push_back({{{{w.name, element_of(dtype), w.shape}}}, input_bytes(source, w), [&, dtype] {
@@ -60,7 +60,7 @@ CheckpointSummary dequantize_checkpoint(const std::string& in, const CheckpointT
     plan.groups.push_back(kept_in(container, source, t, true));
     tally.keep(t, plan.groups.back(), "no block-scaled weight");
   };
-  walk(source, weights, decode, copy);
+  walk(source, own.weights, decode, copy);
   if (!unknown.empty())
     throw std::invalid_argument(in + ": part of a weight's value, and not decoded here: " + listed(unknown));
   from.undeclare(plan.documents, plan.metadata);

@@ -8,6 +8,8 @@
 #include <nvfp4/identify.hpp>
 #include <nvfp4/kernels.hpp>
 
+#include "../number_text.hpp"
+
 namespace nvfp4 {
 namespace {
 
@@ -68,12 +70,11 @@ std::set<std::uint8_t> zero_block_scales(const Dialect& d) {
 
 /// A normal scale belongs to a block whose largest code is none of zero, unless it is a policy for blocks of zeros.
 std::string zero_block_exclusion(const Dialect& d, const std::array<std::int64_t, 256>& of_zeros) {
+  if (std::all_of(of_zeros.begin() + 0x08, of_zeros.begin() + 0x7F, [](auto n) { return n == 0; })) return "";
   const std::set<std::uint8_t> own = zero_block_scales(d);
-  constexpr std::string_view digits = "0123456789ABCDEF";
   for (unsigned code = 0x08; code < 0x7F; ++code)
     if (of_zeros[code] && !own.contains(static_cast<std::uint8_t>(code)))
-      return std::string("a block of zeros has scale 0x") + digits[code >> 4] + digits[code & 15] +
-             ", which it gives to none";
+      return "a block of zeros has scale " + hex8(code) + ", which it gives to none";
   return "";
 }
 

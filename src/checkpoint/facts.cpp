@@ -43,10 +43,6 @@ std::array<double, 256> scale_values(Format format) {
   return values;
 }
 
-std::span<const std::uint8_t> u8(const io::Bytes& bytes) {
-  return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
-}
-
 /// The first block of each kind that a dialect might never make, and the one of the largest scale.
 class Witnesses {
  public:
@@ -89,8 +85,8 @@ class Scan {
  public:
   explicit Scan(const StoredWeight& w)
       : w_(w.weight),
-        codes_(u8(w.codes)),
-        scales_(u8(w.scales)),
+        codes_(w.codes.u8()),
+        scales_(w.scales.u8()),
         values_(scale_values(w_.scale)),
         block_bytes_(static_cast<std::size_t>(w_.block() / 2)) {
     facts_.scales.format = w_.scale;
@@ -189,11 +185,10 @@ double WeightFacts::decode_at(std::size_t expert) const {
 }
 
 std::vector<HeldWeight> held_weights(const Checkpoint& checkpoint) {
-  const Convention* own = convention_of(checkpoint);
   std::vector<HeldWeight> all;
   std::set<std::string> taken;
-  const auto take = [&](const Convention& c) {
-    for (Weight& w : c.find(checkpoint)) {
+  const auto take = [&](const Convention& c, std::vector<Weight> weights) {
+    for (Weight& w : weights) {
       const bool free = std::none_of(w.tensors.begin(), w.tensors.end(),
                                      [&](const std::string& t) { return taken.contains(t); });
       if (!free) continue;
@@ -201,9 +196,10 @@ std::vector<HeldWeight> held_weights(const Checkpoint& checkpoint) {
       all.push_back({&c, std::move(w)});
     }
   };
-  if (own) take(*own);
+  OwnWeights own = own_weights(checkpoint);
+  if (own.convention) take(*own.convention, std::move(own.weights));
   for (const Convention* c : conventions())
-    if (c != own) take(*c);
+    if (c != own.convention) take(*c, c->find(checkpoint));
   return all;
 }
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <stdexcept>
 
+#include "../number_text.hpp"
 #include "convention.hpp"
 #include "decode.hpp"
 #include "gguf_blocks.hpp"
@@ -41,19 +41,10 @@ std::optional<Weight> weight_of(const Checkpoint& c, const Tensor& t) {
   return w;
 }
 
-std::vector<Weight> find(const Checkpoint& c) {
-  std::vector<Weight> weights;
-  for (const Tensor& t : c.tensors())
-    if (auto w = weight_of(c, t)) weights.push_back(std::move(*w));
-  return weights;
-}
-
-std::span<const std::uint8_t> bytes_of(const io::Bytes& b) {
-  return {reinterpret_cast<const std::uint8_t*>(b.data()), b.size()};
-}
+std::vector<Weight> find(const Checkpoint& c) { return weights_of(c, weight_of); }
 
 StoredWeight load(const Checkpoint& c, const Weight& w) {
-  CodesAndScales parts = from_ggml_blocks(w.scale, bytes_of(c.read(w.name).bytes));
+  CodesAndScales parts = from_ggml_blocks(w.scale, c.read(w.name).bytes.u8());
   StoredWeight s{
       .weight = w, .codes = owned(std::move(parts.codes)), .scales = owned(std::move(parts.scales))};
   if (w.second) s.second = read_scales(c, beside(w.name, ".scale"), ScaleUse::multiplies);
@@ -98,20 +89,19 @@ std::vector<OutputTensor> parts(const Weight& w) {
   std::vector<OutputTensor> tensors;
   if (w.second) tensors.push_back({{beside(w.name, ".scale"), ElementType::f32, {w.experts()}}});
   if (w.input) tensors.push_back({{beside(w.name, ".input_scale"), ElementType::f32, {w.experts()}}});
-  Shape bytes = w.shape;
-  bytes.back() = nv ? w.cols() / nvfp4_elements * nvfp4_bytes : w.cols() / mxfp4_elements * mxfp4_bytes;
-  tensors.push_back({{w.name, ElementType::u8, bytes}, nv ? nvfp4_type : mxfp4_type, w.shape});
+  const std::int64_t bytes =
+      nv ? w.cols() / nvfp4_elements * nvfp4_bytes : w.cols() / mxfp4_elements * mxfp4_bytes;
+  tensors.push_back(
+      {{w.name, ElementType::u8, with_last(w.shape, bytes)}, nv ? nvfp4_type : mxfp4_type, w.shape});
   return tensors;
 }
 
 /// Scales that ggml would take for others.
 void refuse_scales(const StoredWeight& w) {
   const bool nv = w.weight.scale == Format::ue4m3;
-  for (const std::uint8_t byte : bytes_of(w.scales)) {
+  for (const std::uint8_t byte : w.scales.u8()) {
     if (byte < (nv ? 0x7F : 0xFF)) continue;
-    char text[8];
-    std::snprintf(text, sizeof text, "0x%02X", byte);
-    throw std::invalid_argument(w.weight.name + ": block scale " + text + " is " +
+    throw std::invalid_argument(w.weight.name + ": block scale " + hex8(byte) + " is " +
                                 (byte == 0xFF || byte == 0x7F ? "NaN" : "negative") +
                                 ", which ggml does not read");
   }
@@ -122,7 +112,7 @@ std::vector<io::Bytes> store(const StoredWeight& w) {
   std::vector<io::Bytes> bytes;
   for (const auto& scale : {w.second, w.input})
     if (scale) bytes.push_back(scale_bytes(scale, ScaleUse::multiplies, w.weight.experts()));
-  bytes.push_back(owned(to_ggml_blocks(w.weight.scale, bytes_of(w.codes), bytes_of(w.scales))));
+  bytes.push_back(owned(to_ggml_blocks(w.weight.scale, w.codes.u8(), w.scales.u8())));
   return bytes;
 }
 

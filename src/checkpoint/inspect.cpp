@@ -11,10 +11,6 @@
 namespace nvfp4 {
 namespace {
 
-double bits(std::uint64_t bytes, std::int64_t parameters) {
-  return parameters ? 8 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0;
-}
-
 std::optional<SecondLevel> both_ways(const std::optional<SecondScale>& scale) {
   if (!scale) return std::nullopt;
   return SecondLevel{scale->use == ScaleUse::divides, scale->values};
@@ -26,9 +22,8 @@ std::string_view layout_of(const Checkpoint& c, const Weight& w) {
     const Tensor& t = c.at(name);
     if (!t.block_type.empty()) return "blocks";
     if (t.info.type != io::ElementType::f8_e4m3) continue;
-    Shape linear = w.shape, wide = w.shape;  // ModelOpt's W4A8 has a block scale for 32 elements
-    linear.back() /= w.block(), wide.back() /= 32;
-    if (t.shape != linear && t.shape != wide) return "128x4";
+    const bool wide = t.shape == with_last(w.shape, w.cols() / 32);  // ModelOpt's W4A8: one for 32 elements
+    if (!wide && t.shape != with_last(w.shape, w.cols() / w.block())) return "128x4";
   }
   return "linear";
 }
@@ -52,19 +47,15 @@ TensorReport report_of(const Checkpoint& c, const HeldWeight& held, const Weight
 }
 
 TensorReport report_of(const Tensor& t) {
-  return {.name = t.info.name,
-          .type = t.block_type.empty() ? io::info(t.info.type).safetensors : t.block_type,
-          .shape = t.shape,
-          .bytes = byte_size(t.info)};
+  return {.name = t.info.name, .type = t.type(), .shape = t.shape, .bytes = byte_size(t.info)};
 }
 
 /// The convention's own where any weight is its; how sure that is.
-void add_convention(CheckpointReport& report, const Checkpoint& c, const Convention* own,
+void add_convention(CheckpointReport& report, const Checkpoint& c, const Convention& own,
                     const std::vector<HeldWeight>& weights, const std::vector<WeightFacts>& facts) {
-  if (!own) return;
-  report.dialect = dialect_evidence(weights, facts, *own->producer);
-  report.convention = own->name;
-  if (own->declared(c))
+  report.dialect = dialect_evidence(weights, facts, *own.producer);
+  report.convention = own.name;
+  if (own.declared(c))
     report.confidence = Confidence::declared;
   else
     report.confidence = loose_parts(c, weights).empty() ? Confidence::complete : Confidence::partial;
@@ -79,7 +70,8 @@ CheckpointReport inspect(const Checkpoint& checkpoint, int threads, const Checkp
                           .folder = checkpoint.is_folder(),
                           .files = checkpoint.files().size(),
                           .convention = {}};
-  add_convention(report, checkpoint, convention_of(checkpoint), weights, facts);
+  if (!weights.empty())  // of which the first is of the checkpoint's own convention
+    add_convention(report, checkpoint, *weights.front().convention, weights, facts);
 
   std::map<std::string_view, std::size_t> owners;
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -121,7 +113,9 @@ std::int64_t ScaleHistogram::of(int first, int last) const {
 }
 
 std::int64_t TensorReport::parameters() const { return elements(shape); }
-double TensorReport::bits_per_parameter() const { return bits(bytes, parameters()); }
+double TensorReport::bits_per_parameter() const {
+  return bits_each(static_cast<std::int64_t>(bytes), parameters());
+}
 
 std::int64_t CheckpointReport::parameters() const {
   std::int64_t sum = 0;
@@ -135,7 +129,9 @@ std::uint64_t CheckpointReport::bytes() const {
   return sum;
 }
 
-double CheckpointReport::bits_per_parameter() const { return bits(bytes(), parameters()); }
+double CheckpointReport::bits_per_parameter() const {
+  return bits_each(static_cast<std::int64_t>(bytes()), parameters());
+}
 
 CheckpointReport inspect_checkpoint(const std::string& path, int threads, const CheckpointWatch& watch) {
   return inspect(Checkpoint(path), threads, watch);

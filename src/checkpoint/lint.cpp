@@ -35,10 +35,6 @@ std::string shape_text(const Shape& shape) {
   return "[" + text + "]";
 }
 
-std::string type_text(const Tensor& t) {
-  return std::string(t.block_type.empty() ? io::info(t.info.type).safetensors : t.block_type);
-}
-
 std::string of_text(std::int64_t part, std::int64_t whole, std::string_view what) {
   return std::to_string(part) + " of " + std::to_string(whole) + " " + std::string(what);
 }

@@ -42,8 +42,7 @@ void lint_documents(const LintInput&, Findings&);  ///< NV008, NV010, NV019 to N
 // Words of findings.
 std::string number_text(double);  ///< six digits
 std::string percent_text(double share);
-std::string shape_text(const Shape&);  ///< "[64, 8]"
-std::string type_text(const Tensor&);
+std::string shape_text(const Shape&);                                               ///< "[64, 8]"
 std::string of_text(std::int64_t part, std::int64_t whole, std::string_view what);  ///< "3 of 128 blocks"
 
 }  // namespace nvfp4

@@ -41,12 +41,12 @@ std::vector<const Tensor*> plain_matrices(const LintInput& in) {
 }
 
 double bits_per_parameter(const std::vector<const Tensor*>& matrices) {
-  double bits = 0, parameters = 0;
+  std::int64_t bytes = 0, parameters = 0;
   for (const Tensor* t : matrices) {
-    bits += 8 * static_cast<double>(byte_size(t->info));
-    parameters += static_cast<double>(elements(t->shape));
+    bytes += static_cast<std::int64_t>(byte_size(t->info));
+    parameters += elements(t->shape);
   }
-  return parameters ? bits / parameters : 0;
+  return bits_each(bytes, parameters);
 }
 
 /// Nothing is as declared: one finding for all.
@@ -57,7 +57,7 @@ bool lint_none(const LintInput& in, const Declaration& d, const std::vector<cons
                   [](const Tensor& t) { return t.shape.size() >= 2 && t.info.type == ElementType::u8; });
   if (!in.weights.empty() || codes || matrices.empty()) return false;
   std::map<std::string, std::int64_t> types;
-  for (const Tensor* t : matrices) ++types[type_text(*t)];
+  for (const Tensor* t : matrices) ++types[std::string(t->type())];
   std::string kinds;
   for (const auto& [type, count] : types)
     kinds += (kinds.empty() ? "" : ", ") + std::to_string(count) + " in " + type;
@@ -80,10 +80,11 @@ void lint_modules(const LintInput& in, const Declaration& d, Findings& findings)
     if (d.expected(module_of(t->info.name)) != Expected::block_scaled) continue;
     const std::string& name = t->info.name;
     if (is_wide(t->info.type))
-      findings.add("NV010", name, "is " + type_text(*t) + ", and " + d.document + " does not exclude it");
+      findings.add("NV010", name,
+                   "is " + std::string(t->type()) + ", and " + d.document + " does not exclude it");
     else if (is_eight_bits(t->info.type) && t->info.type != ElementType::u8)
       findings.add("NV008", name,
-                   "is " + type_text(*t) + ", 8 bits per parameter: " + d.document + " declares " +
+                   "is " + std::string(t->type()) + ", 8 bits per parameter: " + d.document + " declares " +
                        d.algorithm + ", 4.5 bits");
   }
 }

@@ -16,7 +16,7 @@ bool may_be_swizzled(const Checkpoint& c) { return c.documents().contains("_quan
 
 std::string quoted(const std::string& name) { return "'" + name + "'"; }
 
-std::string described(const Tensor& t) { return type_text(t) + " " + shape_text(t.shape); }
+std::string described(const Tensor& t) { return std::string(t.type()) + " " + shape_text(t.shape); }
 
 // Padding.
 
@@ -117,8 +117,8 @@ class PartsOfOne {
     const bool e8m0 = type == ElementType::u8 || type == ElementType::f8_e8m0;
     if (scales.shape == mxfp4 && e8m0) return true;
     if (type != ElementType::f8_e4m3)
-      add("NV015",
-          "block scales " + quoted(scales.info.name) + " are " + type_text(scales) + ": expected F8_E4M3");
+      add("NV015", "block scales " + quoted(scales.info.name) + " are " + std::string(scales.type()) +
+                       ": expected F8_E4M3");
     if (scales.shape != nvfp4) lint_shape(codes, scales, nvfp4);
     return false;
   }
@@ -169,7 +169,7 @@ class PartsOfOne {
       const Tensor* codes = parts_.at(Part::codes);
       const bool stack = codes && codes->shape.size() == 3 && n == codes->shape[0];
       if (t->info.type != ElementType::f32)
-        add("NV015", what + " is " + type_text(*t) + ": expected F32");
+        add("NV015", what + " is " + std::string(t->type()) + ": expected F32");
       else if (n != 1 && !stack)
         add("NV016", what + " is " + shape_text(t->shape) + ": expected one number");
     }

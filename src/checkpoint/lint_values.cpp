@@ -1,16 +1,12 @@
 #include <cmath>
 #include <set>
 
+#include "../number_text.hpp"
 #include "lint.hpp"
 
 /// What the bits of one weight show.
 namespace nvfp4 {
 namespace {
-
-std::string hex(unsigned byte) {
-  constexpr std::string_view digits = "0123456789ABCDEF";
-  return std::string("0x") + digits[byte >> 4] + digits[byte & 15];
-}
 
 std::string first_text(const BlockPlace& place, const Weight& w) {
   return "row " + std::to_string(place.row) + ", block " + std::to_string(place.block) + " (columns " +
@@ -23,7 +19,7 @@ void lint_codes(const Weight& w, const WeightFacts& f, Findings& findings) {
     const bool plain = w.scale == Format::ue4m3 && f.scales.count[0x7F];
     findings.add("NV004", w.name,
                  of_text(f.scales.nan(), f.scales.blocks, "block scales are NaN, ") +
-                     hex(plain ? 0x7F : 0xFF) + ": the first in " + first_text(*f.nan, w),
+                     hex8(plain ? 0x7F : 0xFF) + ": the first in " + first_text(*f.nan, w),
                  f.nan);
   }
   if (f.negative) {

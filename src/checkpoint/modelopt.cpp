@@ -23,11 +23,6 @@ std::string stem(const std::string& weight) {
   return weight.substr(begin) == "weight" ? weight.substr(0, begin) : weight + "_";
 }
 
-Shape with_last(Shape shape, std::int64_t last) {
-  shape.back() = last;
-  return shape;
-}
-
 bool is_codes(const Tensor& t) {
   return t.info.type == ElementType::u8 && t.block_type.empty() &&
          (t.shape.size() == 2 || t.shape.size() == 3) && elements(t.shape) > 0;
@@ -75,10 +70,7 @@ std::optional<Weight> weight_of(const Checkpoint& c, const Tensor& t, const Mode
 
 std::vector<Weight> find(const Checkpoint& c) {
   const ModeloptAlgorithms algorithms(c.documents());
-  std::vector<Weight> weights;
-  for (const Tensor& t : c.tensors())
-    if (auto w = weight_of(c, t, algorithms)) weights.push_back(std::move(*w));
-  return weights;
+  return weights_of(c, [&](const Checkpoint& all, const Tensor& t) { return weight_of(all, t, algorithms); });
 }
 
 StoredWeight load(const Checkpoint& c, const Weight& w) {

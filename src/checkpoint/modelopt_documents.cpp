@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <nvfp4/version.hpp>
 
+#include "document.hpp"
 #include "quantization_config.hpp"
 
 namespace nvfp4 {
@@ -23,7 +24,7 @@ std::string text_of(const Json& json, const char* key) {
 Json details(const Documents& documents) {
   const auto found = documents.find("hf_quant_config");
   if (found == documents.end()) return quantization_config(documents);
-  const Json json = Json::parse(found->second, nullptr, false);
+  const Json json = parsed_document(found->second);
   return json.is_object() && json.contains("quantization") ? json["quantization"] : Json();
 }
 

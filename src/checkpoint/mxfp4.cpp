@@ -14,11 +14,7 @@ constexpr std::int64_t block = 32, block_bytes = 16;
 
 std::string part(const Weight& w, std::string_view end) { return w.name + std::string(end); }
 
-Shape scales_shape(const Weight& w) {
-  Shape shape = w.shape;
-  shape.back() /= block;
-  return shape;
-}
+Shape scales_shape(const Weight& w) { return with_last(w.shape, w.cols() / block); }
 
 Shape blocks_shape(const Weight& w) {
   Shape shape = scales_shape(w);
@@ -40,12 +36,7 @@ std::optional<Weight> weight_of(const Checkpoint& c, const Tensor& t) {
   return w;
 }
 
-std::vector<Weight> find(const Checkpoint& c) {
-  std::vector<Weight> weights;
-  for (const Tensor& t : c.tensors())
-    if (auto w = weight_of(c, t)) weights.push_back(std::move(*w));
-  return weights;
-}
+std::vector<Weight> find(const Checkpoint& c) { return weights_of(c, weight_of); }
 
 StoredWeight load(const Checkpoint& c, const Weight& w) {
   return {

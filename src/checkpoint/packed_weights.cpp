@@ -40,12 +40,7 @@ std::optional<Weight> weight_of(const Checkpoint& c, const Tensor& t) {
 
 }  // namespace
 
-std::vector<Weight> find_packed(const Checkpoint& c) {
-  std::vector<Weight> weights;
-  for (const Tensor& t : c.tensors())
-    if (auto w = weight_of(c, t)) weights.push_back(std::move(*w));
-  return weights;
-}
+std::vector<Weight> find_packed(const Checkpoint& c) { return weights_of(c, weight_of); }
 
 StoredWeight load_packed(const Checkpoint& c, const Weight& w) {
   StoredWeight s{.weight = w,

@@ -12,6 +12,8 @@
 
 #include <nvfp4/io.hpp>
 
+#include "../io/descriptor.hpp"
+
 namespace nvfp4 {
 namespace fs = std::filesystem;
 using io::FileError;
@@ -41,13 +43,6 @@ bool is_our_checkpoint(const std::string& folder) {
 void remove_temporaries(const std::string& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder))
     if (entry.path().extension() == ".tmp") fs::remove(entry.path());
-}
-
-void sync_folder(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
-  ::close(fd);
 }
 
 std::string without_slash(std::string path) {
@@ -124,7 +119,7 @@ void PartialFolder::copy(const std::string& path) const {
 
 void PartialFolder::commit() {
   refuse_target();
-  sync_folder(partial_);
+  io::sync_folder(partial_);
   ::unlink(file(plan_file).c_str());
   const bool replaces = fs::exists(target_);
   const unsigned how = replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE;
@@ -132,7 +127,7 @@ void PartialFolder::commit() {
     fail(target_, "a folder that can be put in place");
   if (replaces) fs::remove_all(partial_);
   const fs::path parent = fs::path(target_).parent_path();
-  sync_folder(parent.empty() ? "." : parent.string());
+  io::sync_folder(parent.empty() ? "." : parent.string());
 }
 
 }  // namespace nvfp4

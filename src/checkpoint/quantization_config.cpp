@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "document.hpp"
+
 namespace nvfp4 {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr const char* key = "quantization_config";
 Json object_of(const Documents& documents, const std::string& name) {
   const auto found = documents.find(name);
   if (found == documents.end()) return Json::object();
-  Json json = Json::parse(found->second, nullptr, false);
+  Json json = parsed_document(found->second);
   return json.is_object() ? json : Json::object();
 }
 
@@ -40,7 +42,7 @@ void set_quantization_config(Documents& documents, Json config, int indent) {
     documents[key] = text_of(config, indent);
     return;
   }
-  Json all = Json::parse(found->second, nullptr, false);
+  Json all = parsed_document(found->second);
   if (!all.is_object())
     throw std::invalid_argument("config.json: expected a JSON object, to put quantization_config into");
   all[key] = std::move(config);

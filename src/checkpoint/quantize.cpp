@@ -2,6 +2,7 @@
 #include <set>
 #include <stdexcept>
 
+#include <nvfp4/stack.hpp>
 #include <nvfp4/version.hpp>
 
 #include "container.hpp"
@@ -61,12 +62,28 @@ Weight weight_of(const Tensor& t, const CheckpointOptions& options, const Quanti
 /// Why a tensor stays as it is; empty where it is to be quantized.
 std::string reason_to_keep(const Tensor& t, const Weight& w, const CheckpointOptions& options,
                            const Convention& convention) {
-  if (matching(t.info.name, options.include).empty()) return "not included";
+  const bool stack = t.shape.size() == 3 && !matching(t.info.name, options.stacks).empty();
+  if (!stack && matching(t.info.name, options.include).empty()) return "not included";
   if (const std::string glob = matching(t.info.name, options.exclude); !glob.empty())
     return "excluded by " + glob;
   if (!is_floating(t)) return "no float32, float16 or BF16";
-  if (t.shape.size() != 2 || elements(t.shape) == 0) return "no matrix";
+  if ((t.shape.size() != 2 && !stack) || elements(t.shape) == 0) return "no matrix";
   return convention.obstacle(w);
+}
+
+/// A stack's experts, one after another.
+StoredWeight joined(std::vector<StoredWeight> experts) {
+  if (experts.size() == 1) return std::move(experts.front());
+  StoredWeight all{.weight = experts.front().weight, .second = experts.front().second};
+  std::vector<std::byte> codes, scales;
+  if (all.second) all.second->values.clear();
+  for (const StoredWeight& expert : experts) {
+    codes.insert(codes.end(), expert.codes.view().begin(), expert.codes.view().end());
+    scales.insert(scales.end(), expert.scales.view().begin(), expert.scales.view().end());
+    if (all.second) all.second->values.push_back(expert.second->values.front());
+  }
+  all.codes = io::Bytes(std::move(codes)), all.scales = io::Bytes(std::move(scales));
+  return all;
 }
 
 /// What quantizes the weights of one checkpoint; outlives the plan.
@@ -82,33 +99,45 @@ class Quantizer {
   }
 
   std::vector<io::Bytes> store(const Tensor& t, const Weight& w) {
-    QuantizeSpec spec = spec_;
-    spec.amax = joint_amax(t);
+    const std::vector<float> amaxes = joint_amaxes(t, w.experts());
     const io::Array array = in_.numbers(t);
-    StoredWeight s = stored(kernels_.quantize(io::as_matrix(array), spec, {}), w);
+    std::vector<StoredWeight> experts;
+    for (std::int64_t e = 0; e < w.experts(); ++e) {
+      QuantizeSpec spec = spec_;
+      if (!amaxes.empty()) spec.amax = amaxes[static_cast<std::size_t>(e)];
+      const MatrixView x = expert_of(io::as_matrix(array), w.experts(), e);
+      experts.push_back(stored(kernels_.quantize(x, spec, {}), w));
+    }
+    StoredWeight s = joined(std::move(experts));
     array.bytes.release();
     if (w.input) s.input = input_scale(options_.input_amax.at(module_of(w.name)));
     return convention_.store(s);
   }
 
  private:
-  /// Of a tensor with siblings: all have been read once it is known.
-  std::optional<float> joint_amax(const Tensor& t) {
+  /// Of a tensor with siblings, expert by expert: all have been read once they are known. Else none.
+  std::vector<float> joint_amaxes(const Tensor& t, std::int64_t experts) {
     const auto key = options_.shared_scale ? sibling_key(t.info.name) : std::nullopt;
-    if (!key) return std::nullopt;
-    const auto known = amaxes_.find(*key);
+    if (!key) return {};
+    const auto known = amaxes_.find({*key, experts});
     if (known != amaxes_.end()) return known->second;
-    float largest = 0;
+    std::vector<float> largest(static_cast<std::size_t>(experts));
     for (const Tensor* sibling : siblings_.at(*key)) {
+      if (experts_of(*sibling) != experts) continue;
       const io::Array array = in_.numbers(*sibling);
-      const float own = kernels_.amax(io::as_matrix(array), *spec_.dialect);
-      if (std::isnan(own))
-        throw std::invalid_argument(sibling->info.name + ": a NaN, and siblings that would share its scale");
-      largest = std::max(largest, own);
+      for (std::int64_t e = 0; e < experts; ++e) {
+        const float own = kernels_.amax(expert_of(io::as_matrix(array), experts, e), *spec_.dialect);
+        if (std::isnan(own))
+          throw std::invalid_argument(sibling->info.name +
+                                      ": a NaN, and siblings that would share its scale");
+        largest[static_cast<std::size_t>(e)] = std::max(largest[static_cast<std::size_t>(e)], own);
+      }
       array.bytes.release();
     }
-    return amaxes_[*key] = largest;
+    return amaxes_[{*key, experts}] = largest;
   }
+
+  static std::int64_t experts_of(const Tensor& t) { return t.shape.size() == 3 ? t.shape[0] : 1; }
 
   /// The producers' own: 2688/amax to divide by, amax/2688 to multiply with.
   SecondScale input_scale(float amax) const {
@@ -121,16 +150,18 @@ class Quantizer {
   const Convention& convention_;
   const Kernels& kernels_;
   std::map<std::string, std::vector<const Tensor*>> siblings_;
-  std::map<std::string, float> amaxes_;
+  std::map<std::pair<std::string, std::int64_t>, std::vector<float>> amaxes_;
 };
 
-nlohmann::ordered_json provenance(const CheckpointOptions& options, const QuantizeSpec& spec) {
+/// `stacks`: there are some among the weights.
+nlohmann::ordered_json provenance(const CheckpointOptions& options, const QuantizeSpec& spec, bool stacks) {
   nlohmann::ordered_json json{{"library_version", NVFP4_VERSION},
                               {"dialect", spec.dialect->name},
                               {"dialect_version", spec.dialect->version},
                               {"block", block_name(spec.block)},
                               {"include", options.include},
                               {"exclude", options.exclude}};
+  if (stacks) json["stacks"] = options.stacks;
   if (options.shared_scale) json["shared_scale"] = true;
   if (!options.input_amax.empty()) json["input_amax"] = options.input_amax;
   return json;
@@ -157,10 +188,8 @@ CheckpointSummary quantize_checkpoint(const std::string& in, const CheckpointTar
   const Checkpoint source(in);
   source.require_whole();
   Quantizer quantizer(source, options, spec, convention, kernels);
-  CheckpointPlan plan{.documents = source.documents(),
-                      .metadata = source.metadata(),
-                      .companions = source.companions(),
-                      .provenance = provenance(options, spec)};
+  CheckpointPlan plan{
+      .documents = source.documents(), .metadata = source.metadata(), .companions = source.companions()};
   Description description;
   Tally tally;
   for (const Tensor& t : source.tensors()) {
@@ -184,6 +213,9 @@ CheckpointSummary quantize_checkpoint(const std::string& in, const CheckpointTar
         ": no tensor to quantize: expected 2-D float32, float16 or BF16 with K % 16 == 0, "
         "named by --include and not by --exclude");
   refuse_unknown_modules(options, description.weights);
+  plan.provenance = provenance(options, spec,
+                               std::any_of(description.weights.begin(), description.weights.end(),
+                                           [](const Weight& w) { return w.shape.size() == 3; }));
   description.kept = tally.kept_modules();
   convention.declare(description, plan.documents, plan.metadata);
   write_checkpoint(std::move(plan), source, convention.file, target, watch);

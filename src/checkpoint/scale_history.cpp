@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdio>
 #include <cstdlib>
 
+#include "../number_text.hpp"
 #include "scale_tensors.hpp"
 
 namespace nvfp4 {
@@ -18,13 +18,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   });
 }
 
-std::string bits(float value) {
-  char text[16];
-  std::snprintf(text, sizeof text, "0x%08X", std::bit_cast<std::uint32_t>(value));
-  return text;
-}
-
-/// Nothing of a text that bits() did not write.
+/// Nothing of what is no text.
 std::vector<float> values(const Json& list) {
   std::vector<float> all;
   for (const Json& text : list)
@@ -85,7 +79,8 @@ void ScaleHistory::keep(const Checkpoint& checkpoint, const Weight& w, ScaleUse 
 Json ScaleHistory::json() const {
   Json turned, all;
   for (const auto& [key, list] : kept_)
-    for (const float value : list) turned[key.first][key.second].push_back(bits(value));
+    for (const float value : list)
+      turned[key.first][key.second].push_back(hex32(std::bit_cast<std::uint32_t>(value)));
   if (!turned.is_null()) all[turned_key] = std::move(turned);
   if (!single_level_.empty()) all[single_level_key] = single_level_;
   return all;

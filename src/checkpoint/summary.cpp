@@ -4,13 +4,6 @@
 #include <iterator>
 
 namespace nvfp4 {
-namespace {
-
-double bits(std::int64_t bytes, std::int64_t parameters) {
-  return parameters ? 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0;
-}
-
-}  // namespace
 
 void Tally::keep(const Tensor& t, const TensorGroup& group, const std::string& reason) {
   ++summary_.copied;
@@ -39,9 +32,13 @@ std::vector<std::string> Tally::kept_modules() const {
   return modules;
 }
 
-double CheckpointSummary::bits_per_parameter() const { return bits(bytes, parameters); }
+double bits_each(std::int64_t bytes, std::int64_t parameters) {
+  return parameters ? 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0;
+}
+
+double CheckpointSummary::bits_per_parameter() const { return bits_each(bytes, parameters); }
 double CheckpointSummary::bits_per_quantized_parameter() const {
-  return bits(quantized_bytes, quantized_parameters);
+  return bits_each(quantized_bytes, quantized_parameters);
 }
 
 }  // namespace nvfp4

@@ -6,6 +6,7 @@
 
 #include "convention.hpp"
 #include "decode.hpp"
+#include "document.hpp"
 #include "quantization_config.hpp"
 #include "scale_tensors.hpp"
 
@@ -31,7 +32,7 @@ std::string stem(const std::string& weight) {
 
 /// An entry of the metadata; null where it is no entry of a tensor.
 Json entry_of(const std::string& text) {
-  Json json = Json::parse(text, nullptr, false);
+  Json json = parsed_document(text);
   return json.is_object() && json.contains("_type") && json["_type"].is_string() ? json : Json();
 }
 
@@ -51,11 +52,6 @@ Dtype dtype_of(const Json& data) {
 
 const char* dtype_name(Dtype t) {
   return t == Dtype::fp32 ? "float32" : t == Dtype::fp16 ? "float16" : "bfloat16";
-}
-
-Shape with_last(Shape shape, std::int64_t last) {
-  shape.back() = last;
-  return shape;
 }
 
 /// Of tiles: the experts' rows are one matrix, whose bands are each expert's own.
@@ -102,8 +98,7 @@ std::vector<Weight> find(const Checkpoint& c) {
 }
 
 io::Bytes linear(const io::Bytes& swizzled, const Weight& w) {
-  const auto* first = reinterpret_cast<const std::uint8_t*>(swizzled.data());
-  return owned(from_layout(ScaleLayout::tiled_128x4, {first, swizzled.size()}, w.rows(), w.cols() / 16));
+  return owned(from_layout(ScaleLayout::tiled_128x4, swizzled.u8(), w.rows(), w.cols() / 16));
 }
 
 StoredWeight load(const Checkpoint& c, const Weight& w) {

@@ -6,8 +6,8 @@
 
 namespace nvfp4 {
 
-const Convention& source_convention(const Checkpoint& source) {
-  if (const Convention* c = convention_of(source)) return *c;
+OwnWeights source_weights(const Checkpoint& source) {
+  if (OwnWeights own = own_weights(source); own.convention) return own;
   throw std::invalid_argument(source.path() + ": no block-scaled weights of a convention that is known here");
 }
 

@@ -5,8 +5,8 @@
 
 namespace nvfp4 {
 
-/// The convention of a checkpoint's block-scaled weights. Throws std::invalid_argument where it has none.
-const Convention& source_convention(const Checkpoint&);
+/// own_weights(). Throws std::invalid_argument where there are none.
+OwnWeights source_weights(const Checkpoint&);
 
 /// Each weight once, where the first of its tensors lies, and each tensor that is no weight's.
 void walk(const Checkpoint&, const std::vector<Weight>&, const std::function<void(const Weight&)>&,

@@ -52,6 +52,15 @@ struct StoredWeight {
   std::optional<SecondScale> second = {}, input = {};
 };
 
+/// What weight_of(checkpoint, tensor) makes of each tensor that is a weight's first.
+template <class WeightOf>
+std::vector<Weight> weights_of(const Checkpoint& c, WeightOf weight_of) {
+  std::vector<Weight> weights;
+  for (const Tensor& t : c.tensors())
+    if (std::optional<Weight> w = weight_of(c, t)) weights.push_back(std::move(*w));
+  return weights;
+}
+
 /// "P" of "P.weight"; the name itself where it has no dot.
 std::string module_of(const std::string& weight);
 

@@ -50,11 +50,12 @@ void name_shards(std::vector<Shard>& shards) {
 /// model.safetensors.index.json.
 std::string index_json(const std::vector<Shard>& shards) {
   Json map = Json::object();
+  auto& entries = map.get_ref<Json::object_t&>();  // operator[] looks through all before
   std::uint64_t total = 0;
   for (const Shard& shard : shards)
     for (const TensorGroup& group : shard.groups) {
       total += group.bytes();
-      for (const OutputTensor& t : group.tensors) map[t.info.name] = shard.name;
+      for (const OutputTensor& t : group.tensors) entries.emplace_back(t.info.name, shard.name);
     }
   return Json{{"metadata", {{"total_size", total}}}, {"weight_map", std::move(map)}}.dump(2) + "\n";
 }
@@ -65,7 +66,7 @@ class InputDigest {
   explicit InputDigest(const Checkpoint& source) {
     for (const CheckpointFile& file : source.files())
       digests_.push_back(
-          {file.name, std::async(std::launch::async, [&file] { return io::sha256(file.bytes); })});
+          {file.name, std::async(std::launch::async, [&file] { return io::sha256_by_pieces(file.bytes); })});
   }
   /// Of one file its digest, of more an object of them by name.
   Json get() {

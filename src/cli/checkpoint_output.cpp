@@ -75,12 +75,18 @@ Outcome checkpoint_report(const std::string& in, const std::string& out, const s
   return outcome;
 }
 
-bool is_checkpoint(const std::string& path) {
+bool has_shards(const std::string& path) {
   std::error_code ignored;
-  if (path == "-") return false;
-  if (std::filesystem::is_directory(path, ignored) || path.ends_with(".safetensors.index.json")) return true;
-  const auto file = io::open_arrays(path);
-  return file->container() == "gguf" || (file->container() == "safetensors" && !file->contains("packed"));
+  return path.ends_with(".safetensors.index.json") ||
+         (path != "-" && std::filesystem::is_directory(path, ignored));
+}
+
+bool holds_quantized(const io::ArrayFile& file) {
+  return file.contains("manifest") && file.contains("packed");
+}
+
+bool is_checkpoint(const io::ArrayFile& file) {
+  return (file.container() == "safetensors" || file.container() == "gguf") && !holds_quantized(file);
 }
 
 std::string format_names() {

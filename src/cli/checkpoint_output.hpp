@@ -5,6 +5,7 @@
 
 #include <CLI/App.hpp>
 #include <nvfp4/checkpoint.hpp>
+#include <nvfp4/io.hpp>
 
 #include "command.hpp"
 
@@ -25,8 +26,12 @@ CheckpointWatch checkpoint_watch(const std::string& verb);
 Outcome checkpoint_report(const std::string& in, const std::string& out, const std::string& did,
                           const CheckpointSummary&);
 
-/// A folder, an index, a .gguf, or a .safetensors that holds no quantized tensor of this program's own form.
-bool is_checkpoint(const std::string& path);
+/// A folder, or an index of shards: a checkpoint in any case.
+bool has_shards(const std::string& path);
+/// A quantized tensor, or a stack, of this program's own form.
+bool holds_quantized(const io::ArrayFile&);
+/// A .safetensors or .gguf that holds none.
+bool is_checkpoint(const io::ArrayFile&);
 
 /// "modelopt|compressed-tensors|...", for help and messages.
 std::string format_names();

@@ -41,11 +41,12 @@ Outcome run(const Options& o, const CLI::App& app) {
   const Kernels& kernels = kernels_of(o.device);
   const Dtype dtype = dtype_named(o.out_dtype).value_or(Dtype::fp32);
   const io::Overwrite overwrite = o.force ? io::Overwrite::yes : io::Overwrite::no;
-  if (is_checkpoint(o.in)) return dequantize_all(o, dtype, kernels);
+  if (has_shards(o.in)) return dequantize_all(o, dtype, kernels);
+  const auto file = io::open_arrays(o.in);
+  if (o.in != "-" && is_checkpoint(*file)) return dequantize_all(o, dtype, kernels);
   for (const char* option : {"--shard-size", "--resume"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is of a whole checkpoint, not of one tensor");
-  const auto file = io::open_arrays(o.in);
   if (io::holds_stack(*file)) {
     const auto experts = io::read_stack(*file).experts;
     const auto count = static_cast<std::int64_t>(experts.size());

@@ -39,8 +39,8 @@ StoredResult read_result(const io::ArrayFile& file, const BlockScaledTensor* rec
   StoredResult result{.scales = stored.scales};
   if (file.contains("scales_swizzled")) {
     const io::Array array = file.read("scales_swizzled");
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(array.bytes.data());
-    result.swizzled.assign(bytes, bytes + array.bytes.size());
+    const auto bytes = array.bytes.u8();
+    result.swizzled.assign(bytes.begin(), bytes.end());
   }
   const bool fits = record && stored.codes.size() == record->codes.size();
   if (file.contains("manifest")) try {

@@ -1,4 +1,3 @@
-#include <filesystem>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -24,10 +23,6 @@ std::int64_t elements(const io::ArrayInfo& info) {
   std::int64_t n = 1;
   for (const std::int64_t extent : info.shape) n *= extent;
   return n;
-}
-
-double bits(std::uint64_t bytes, std::int64_t parameters) {
-  return parameters ? 8 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0;
 }
 
 // A quantized tensor with its manifest.
@@ -57,7 +52,8 @@ Outcome inspect_experts(const Stored& stored, std::span<const BlockScaledTensor>
     globals += t.global.size();
   }
   const auto parameters = static_cast<std::int64_t>(experts.size()) * first.rows * first.cols;
-  const double density = bits(codes + static_cast<std::size_t>(histogram.blocks) + 4 * globals, parameters);
+  const double density =
+      bits_each(static_cast<std::int64_t>(codes + 4 * globals) + histogram.blocks, parameters);
   Outcome outcome;
   outcome.json = {{"kind", "tensor"},
                   {"format", "nvfp4"},
@@ -109,30 +105,25 @@ std::string line_of(const Json& array) {
 
 Outcome inspect_arrays(const io::ArrayFile& file) {
   std::int64_t parameters = 0;
-  std::uint64_t bytes = 0;
+  std::int64_t bytes = 0;
   Outcome outcome;
   Json arrays = Json::array();
   for (const std::string& name : file.names()) {
     const io::ArrayInfo info = file.info(name);
     arrays.push_back(inspect_array(info));
     parameters += elements(info);
-    bytes += byte_size(info);
+    bytes += static_cast<std::int64_t>(byte_size(info));
     outcome.text += line_of(arrays.back());
   }
   outcome.text = std::string(file.container()) + ", " + std::to_string(arrays.size()) + " tensors, " +
-                 thousands(parameters) + " elements, " + fixed(bits(bytes, parameters), 3) + " bits each\n" +
-                 outcome.text;
+                 thousands(parameters) + " elements, " + fixed(bits_each(bytes, parameters), 3) +
+                 " bits each\n" + outcome.text;
   outcome.json = {{"kind", file.container()},
                   {"tensors", std::move(arrays)},
                   {"parameters", parameters},
                   {"bytes", bytes},
-                  {"bits_per_parameter", bits(bytes, parameters)}};
+                  {"bits_per_parameter", bits_each(bytes, parameters)}};
   return outcome;
-}
-
-bool is_checkpoint(const io::ArrayFile& file) {
-  return (file.container() == "safetensors" || file.container() == "gguf") &&
-         !(file.contains("manifest") && file.contains("packed"));
 }
 
 Outcome inspect_file(const Options& o) {
@@ -140,15 +131,14 @@ Outcome inspect_file(const Options& o) {
   const auto file = io::open_arrays(bytes, o.file == "-" ? "stdin" : o.file);
   if (is_checkpoint(*file))
     return checkpoint_outcome(inspect_checkpoint(bytes, o.file, 0, checkpoint_watch("inspect")), o.all);
-  return file->contains("manifest") && file->contains("packed") ? inspect_quantized(*file)
-                                                                : inspect_arrays(*file);
+  return holds_quantized(*file) ? inspect_quantized(*file) : inspect_arrays(*file);
 }
 
 Outcome run(const Options& o) {
-  const bool many = o.file != "-" && (std::filesystem::is_directory(o.file) || o.file.ends_with(".json"));
   Outcome outcome =
-      many ? checkpoint_outcome(inspect_checkpoint(o.file, 0, checkpoint_watch("inspect")), o.all)
-           : inspect_file(o);
+      has_shards(o.file)
+          ? checkpoint_outcome(inspect_checkpoint(o.file, 0, checkpoint_watch("inspect")), o.all)
+          : inspect_file(o);
   outcome.json["file"] = o.file;
   outcome.text = o.file + ": " + outcome.text;
   return outcome;

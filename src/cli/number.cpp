@@ -1,6 +1,5 @@
 #include "number.hpp"
 
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
@@ -8,34 +7,10 @@
 
 namespace nvfp4::cli {
 
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
 std::string bound_text(double value) {
   char text[64];
   std::snprintf(text, sizeof text, "%.6g", value);
   if (std::strtod(text, nullptr) < value) std::snprintf(text, sizeof text, "%.6g", value * (1 + 6e-6));
-  return text;
-}
-
-std::string shortest(float value) {
-  if (value != value) return "nan";
-  char text[64];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
-}
-
-std::string hex32(std::uint32_t bits) {
-  char text[16];
-  std::snprintf(text, sizeof text, "0x%08X", bits);
-  return text;
-}
-
-std::string hex8(std::uint32_t bits) {
-  char text[16];
-  std::snprintf(text, sizeof text, "0x%02X", bits);
   return text;
 }
 

@@ -5,14 +5,12 @@
 
 #include <nvfp4/tensor.hpp>
 
+#include "../number_text.hpp"
+
 namespace nvfp4::cli {
 
-/// Numbers as the program prints and reads them.
-std::string fixed(double, int digits);
+/// Numbers as the program prints and reads them, beside those of messages.
 std::string bound_text(double);       ///< six digits, never below the number
-std::string shortest(float);          ///< the fewest decimal digits that read back as the same float
-std::string hex32(std::uint32_t);     ///< 0x3F800000
-std::string hex8(std::uint32_t);      ///< 0x7E
 std::string thousands(std::int64_t);  ///< 1,234,567
 
 /// "" gives none. Throws UsageError beyond fp32 (float32), bf16, fp16 (float16).

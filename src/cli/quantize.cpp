@@ -142,7 +142,7 @@ Outcome quantize_experts(const Options& o) {
 void refuse_beside_experts(const CLI::App& app) {
   for (const char* option : {"--producer", "--columns", "--tensor-amax", "--transpose", "--rht", "--rounding",
                              "--random-words", "--te-kernel", "--format", "--include", "--exclude",
-                             "--shared-scale", "--input-amax", "--shard-size", "--resume"})
+                             "--stacks", "--shared-scale", "--input-amax", "--shard-size", "--resume"})
     if (app.count(option) > 0)
       throw UsageError(std::string(option) + " is for one matrix, not for a stack of experts");
 }
@@ -162,7 +162,7 @@ Outcome run(const Options& o, const CLI::App& app) {
   }
   if (o.checkpoint.format.empty()) {
     for (const char* option :
-         {"--include", "--exclude", "--shared-scale", "--input-amax", "--shard-size", "--resume"})
+         {"--include", "--exclude", "--stacks", "--shared-scale", "--input-amax", "--shard-size", "--resume"})
       if (app.count(option) > 0)
         throw UsageError(std::string(option) + " needs --format: it is of a whole checkpoint");
     return quantize_one(o);

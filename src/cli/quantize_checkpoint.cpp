@@ -32,6 +32,10 @@ void declare_quantize_checkpoint(CLI::App& app, QuantizeCheckpointOptions& o) {
   app.add_option("--include", o.include, "with --format: globs of tensors to quantize instead of *.weight");
   app.add_option("--exclude", o.exclude,
                  "with --format: globs of tensors to keep, instead of embeddings, norms, routers and heads");
+  app.add_option(
+      "--stacks", o.stacks,
+      "with --format: globs of stacks of experts (E, N, K) to quantize expert by expert, instead of "
+      "*_exps.weight");
   app.add_flag("--shared-scale", o.shared_scale,
                "with --format: q, k and v, and gate and up, get one second-level scale, of their joint amax");
   app.add_option(
@@ -47,6 +51,7 @@ Outcome quantize_checkpoint(const std::string& in, const std::string& out, bool 
   CheckpointOptions options{.format = o.format, .spec = cli::profile(profile).spec};
   if (!o.include.empty()) options.include = o.include;
   if (!o.exclude.empty()) options.exclude = o.exclude;
+  if (!o.stacks.empty()) options.stacks = o.stacks;
   options.shared_scale = o.shared_scale;
   options.input_amax = read_amaxes(o.input_amax);
   const CheckpointSummary summary =

@@ -10,7 +10,7 @@ namespace nvfp4::cli {
 /// What `quantize` takes for a whole checkpoint and for nothing else.
 struct QuantizeCheckpointOptions : CheckpointOutput {
   std::string format, input_amax;
-  std::vector<std::string> include, exclude;
+  std::vector<std::string> include, exclude, stacks;
   bool shared_scale = false;
 };
 void declare_quantize_checkpoint(CLI::App&, QuantizeCheckpointOptions&);

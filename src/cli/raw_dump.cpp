@@ -6,10 +6,6 @@
 namespace nvfp4::cli {
 namespace {
 
-std::span<const std::uint8_t> u8(const io::Bytes& bytes) {
-  return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
-}
-
 /// The expert's `size` bytes of a file that holds as many for each.
 io::Bytes read_part(const std::string& path, std::int64_t size, const RawDump& dump) {
   const io::Bytes bytes = io::read_bytes(path);
@@ -36,7 +32,7 @@ struct DumpedScales {
   }
 
   io::Array linear(const std::string& name, const std::string& path, const io::Bytes& bytes) const {
-    const std::vector<std::uint8_t> flat = from_layout(layout, u8(bytes), rows, cols);
+    const std::vector<std::uint8_t> flat = from_layout(layout, bytes.u8(), rows, cols);
     const auto view = std::as_bytes(std::span(flat));
     return array_of(name, io::Bytes(std::vector<std::byte>(view.begin(), view.end())), rows, cols, path);
   }
@@ -54,10 +50,10 @@ struct DumpedScales {
   void apply_mask(std::vector<std::uint8_t>& is_padding) const {
     const io::Bytes mask = read_part(dump.mask, size(), dump);
     for (std::size_t i = 0; i < is_padding.size(); ++i) {
-      if (!u8(mask)[i]) continue;
+      if (!mask.u8()[i]) continue;
       if (!is_padding[i])
         throw io::FileError(dump.mask, "byte " + std::to_string(i), "0, because a scale lies there",
-                            hex8(u8(mask)[i]));
+                            hex8(mask.u8()[i]));
       is_padding[i] = 0;
     }
   }
@@ -67,13 +63,13 @@ struct DumpedScales {
     std::vector<std::uint8_t> must_be_zero = padding();
     if (!dump.mask.empty()) apply_mask(must_be_zero);
     for (std::size_t i = 0; i < must_be_zero.size(); ++i) {
-      if (!must_be_zero[i] || !u8(bytes)[i]) continue;
+      if (!must_be_zero[i] || !bytes.u8()[i]) continue;
       ++verdict.differing_bytes;
       if (!verdict.text.empty()) continue;
       verdict.text = name + " padding at byte " + std::to_string(i) + " of the dump: expected 0x00, found " +
-                     hex8(u8(bytes)[i]);
+                     hex8(bytes.u8()[i]);
       verdict.first = {
-          {"array", name}, {"offset", i}, {"expected", 0}, {"actual", u8(bytes)[i]}, {"text", verdict.text}};
+          {"array", name}, {"offset", i}, {"expected", 0}, {"actual", bytes.u8()[i]}, {"text", verdict.text}};
     }
   }
 };

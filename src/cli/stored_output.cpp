@@ -8,8 +8,8 @@ namespace {
 std::vector<std::uint8_t> bytes_of(const io::Array& array) {
   if (io::info(array.info.type).bits != 8)
     array.refuse("elements of one byte", io::info(array.info.type).numpy);
-  const auto* from = reinterpret_cast<const std::uint8_t*>(array.bytes.data());
-  return {from, from + array.bytes.size()};
+  const auto bytes = array.bytes.u8();
+  return {bytes.begin(), bytes.end()};
 }
 
 std::vector<float> floats_of(const io::Array& array) {

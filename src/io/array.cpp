@@ -87,7 +87,7 @@ void Array::refuse(std::string_view expected, std::string_view found) const {
 
 std::span<const std::uint8_t> Array::u8(std::span<const std::int64_t> shape) const {
   expect(*this, ElementType::u8, shape);
-  return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+  return bytes.u8();
 }
 
 std::span<const std::uint32_t> Array::u32(std::span<const std::int64_t> shape) const {

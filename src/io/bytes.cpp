@@ -78,9 +78,9 @@ Bytes read_bytes(const std::string& path, std::uint64_t limit) {
   return map(file.fd, static_cast<std::size_t>(status.st_size), path);
 }
 
-std::string sha256(std::span<const std::byte> bytes) { return sha256(Bytes(nullptr, bytes)); }
+std::string sha256(std::span<const std::byte> bytes) { return sha256_by_pieces(Bytes(nullptr, bytes)); }
 
-std::string sha256(const Bytes& bytes) {
+std::string sha256_by_pieces(const Bytes& bytes) {
   constexpr std::size_t piece = std::size_t{16} << 20;
   const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
   bool hashed = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);

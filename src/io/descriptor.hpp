@@ -1,5 +1,8 @@
 #pragma once
+#include <fcntl.h>
 #include <unistd.h>
+
+#include <string>
 
 namespace nvfp4::io {
 
@@ -13,5 +16,11 @@ struct Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 };
+
+/// The names in a folder reach the disk. Some file systems cannot; the files themselves are safe.
+inline void sync_folder(const std::string& path) {
+  const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.fd >= 0) ::fsync(folder.fd);
+}
 
 }  // namespace nvfp4::io

@@ -75,12 +75,6 @@ bool rename_to_new(const std::string& from, const std::string& to) {
   return ::rename(from.c_str(), to.c_str()) == 0;
 }
 
-void sync_folder(const fs::path& target) {
-  const fs::path folder = target.has_parent_path() ? target.parent_path() : ".";
-  const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.fd >= 0) ::fsync(fd.fd);  // some file systems cannot; the file itself is safe
-}
-
 }  // namespace
 
 OutputFile::OutputFile(std::string path, Overwrite overwrite)
@@ -139,7 +133,8 @@ void OutputFile::commit() {
                                                     : rename_to_new(temporary_, target_);
   if (!renamed) fail(path_, "a file that can be put in place");
   temporary_.clear();
-  sync_folder(target_);
+  const fs::path folder = fs::path(target_).parent_path();
+  sync_folder(folder.empty() ? "." : folder.string());
 }
 
 void write_text(const std::string& path, std::string_view text, Overwrite overwrite) {

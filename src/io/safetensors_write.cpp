@@ -26,10 +26,13 @@ void check_names(std::span<const ArrayInfo> tensors) {
 std::string header_json(std::span<const ArrayInfo> tensors, const Metadata& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[metadata_key] = metadata;
+  auto& entries = header.get_ref<nlohmann::ordered_json::object_t&>();  // operator[] looks through all before
   std::uint64_t at = 0;
   for (const ArrayInfo& t : tensors) {
     const std::uint64_t end = at + byte_size(t);
-    header[t.name] = {{"dtype", info(t.type).safetensors}, {"shape", t.shape}, {"data_offsets", {at, end}}};
+    entries.emplace_back(
+        t.name, nlohmann::ordered_json{
+                    {"dtype", info(t.type).safetensors}, {"shape", t.shape}, {"data_offsets", {at, end}}});
     at = end;
   }
   std::string text = header.dump();
@@ -41,6 +44,9 @@ std::string header_json(std::span<const ArrayInfo> tensors, const Metadata& meta
 
 std::string safetensors_header(std::span<const ArrayInfo> tensors, const Metadata& metadata) {
   check_names(tensors);
+  for (const auto& [key, text] : metadata)
+    if (!is_utf8(key) || !is_utf8(text))
+      throw std::invalid_argument("metadata entry " + in_quotes(key) + " is not UTF-8");
   const std::string json = header_json(tensors, metadata);
   const std::uint64_t length = json.size();
   std::string header(sizeof length, '\0');

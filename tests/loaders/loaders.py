@@ -150,6 +150,14 @@ def our_files(loaders, source, kind, tensors):
             loaders.test(f"{format}, {kind}, {name}: its loader decodes ours", check, f"decode_{FORMATS[format][0]}")
 
 
+def stacks(loaders, source):
+    """Stacks of experts, each expert quantized by itself."""
+    for format in ("modelopt", "torchao", "gguf", "mxfp4"):
+        def check(decoder):
+            loaders.decodes_as(decoder, loaders.quantized(source, format), format)
+        loaders.test(f"{format}, experts: its loader decodes ours", check, f"decode_{FORMATS[format][0]}")
+
+
 def our_folders_in_transformers(loaders, folder, tensors):
     amaxes = loaders.input_amaxes(tensors)
     for format, name, options in (("compressed-tensors", "", []), ("compressed-tensors", ", activations", amaxes),
@@ -225,12 +233,14 @@ def main(program, models):
     import torch
     from safetensors.torch import save_file
 
-    from source import llama, llama_folder, source
+    from source import experts, llama, llama_folder, source
     with tempfile.TemporaryDirectory() as folder:
         loaders = Loaders(program, Path(folder))
         for kind, dtype in (("bf16", torch.bfloat16), ("float32", torch.float32)):
             save_file(source(dtype), plain := loaders.path(".safetensors"))
             our_files(loaders, plain, kind, source(dtype))
+        save_file(experts(), plain := loaders.path(".safetensors"))
+        stacks(loaders, plain)
         llama_folder(model := loaders.path())
         save_file(source(), plain := loaders.path(".safetensors"))
         our_folders_in_transformers(loaders, model, llama())

@@ -46,6 +46,12 @@ def source(dtype=torch.bfloat16):
     return tensors
 
 
+def experts(dtype=torch.bfloat16):
+    """Stacks (E, N, K) by GGUF's names, their experts of widely different size."""
+    return {f"blk.0.ffn_{name}_exps.weight": torch.stack([weight(*shape, seed + e, dtype) * 4.0 ** e for e in range(3)])
+            for seed, (name, shape) in zip((70, 80), (("up", (32, 64)), ("down", (64, 128))))}
+
+
 def llama_folder(path):
     path.mkdir()
     save_file(llama(), path / "model.safetensors", metadata={"format": "pt"})

@@ -19,6 +19,7 @@ class Bytes {
   std::span<const std::byte> view() const { return view_; }
   const std::byte* data() const { return view_.data(); }
   std::size_t size() const { return view_.size(); }
+  std::span<const std::uint8_t> u8() const { return {reinterpret_cast<const std::uint8_t*>(data()), size()}; }
   /// offset + size must not exceed size().
   Bytes slice(std::size_t offset, std::size_t size) const {
     return {owner_, view_.subspan(offset, size), mapped_};
@@ -39,8 +40,9 @@ inline constexpr std::uint64_t spool_limit = std::uint64_t{8} << 30;
 /// memory, `limit` bytes at most. Throws FileError.
 Bytes read_bytes(const std::string& path, std::uint64_t limit = spool_limit);
 
-/// 64 lower-case hex digits. Of Bytes, a mapped file of any size passes through memory by pieces.
+/// 64 lower-case hex digits.
 std::string sha256(std::span<const std::byte>);
-std::string sha256(const Bytes&);
+/// The same of bytes that are not wanted soon: a mapped file of any size passes through memory by pieces.
+std::string sha256_by_pieces(const Bytes&);
 
 }  // namespace nvfp4::io
