@@ -65,7 +65,7 @@ def test_a_layer(recipe):
         torch.manual_seed(0)
         layer = nt.Linear(64, 48, recipe=recipe, seed=5).to(device)
         layer.advance()
-        place = x.to(device).requires_grad_()
+        place = x.detach().to(device).requires_grad_()
         y = layer(place)
         y.backward(dy.to(device))
         made.append((y.detach(), place.grad, layer.weight.grad, layer.kept))
