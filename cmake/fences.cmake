@@ -31,8 +31,8 @@ function(nvfp4_fence target)
   endif()
 endfunction()
 
-# For a target that computes nothing of its own and lasts seconds: an instrumented build of it at -O0 takes
-# half the time, and large headers (those given) are read once.
+# Large headers that most files of a target include are read once. Not CLI11's: its validators, 120 KB of code, are
+# compiled in every file that sees them.
 function(nvfp4_precompile target)
   foreach(header ${ARGN})
     string(REPLACE ">" "$<ANGLE-R>" header "${header}")
@@ -40,5 +40,12 @@ function(nvfp4_precompile target)
   endforeach()
   if(NVFP4_SANITIZE)
     target_compile_options(${target} PRIVATE -O0)
+  endif()
+endfunction()
+
+# For a target that leaves what lasts to the libraries: it compiles in half the time.
+function(nvfp4_optimize_less target)
+  if(NOT NVFP4_SANITIZE)
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
   endif()
 endfunction()

@@ -2,7 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "command.hpp"
+#include "program.hpp"
 
 namespace nvfp4::cli {
 namespace {

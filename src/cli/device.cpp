@@ -6,7 +6,7 @@
 
 #include <stdexcept>
 
-#include "command.hpp"
+#include <CLI/CLI.hpp>
 
 namespace nvfp4::cli {
 
