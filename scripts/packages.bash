@@ -40,6 +40,13 @@ cache_compilations() {
   export CMAKE_CUDA_COMPILER_LAUNCHER='env;CCACHE_DEPEND=1;ccache'
 }
 
+# machine_code [all]: CMake's option. Where no GPU would run it, only the machine code that tests look into; a plain
+# `cmake -B` builds all.
+machine_code() {
+  if [ -e /dev/nvidiactl ] || [ "${1:-}" = all ]; then echo -DNVFP4_GPU_MACHINE_CODE=all
+  else echo -DNVFP4_GPU_MACHINE_CODE=some; fi
+}
+
 # disassembler FOLDER: NVIDIA's cuobjdump and nvdisasm, of PyPI, into a virtual environment there. Without a network what
 # needs them is not run. Its wheels begin at 13.2 and read what older compilers made.
 disassembler() {
