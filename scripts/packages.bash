@@ -2,7 +2,7 @@
 
 build_packages=(g++ cmake ninja-build libboost-dev doctest-dev libcli11-dev nlohmann-json3-dev libzip-dev
                 librandom123-dev libssl-dev libeigen3-dev libopenblas0-pthread)
-check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf python3 python3-dev python3-venv
+check_packages=(clang lld libclang-rt-dev libomp-dev clang-format pkgconf python3 python3-dev python3-venv
                 ccache)
 data_packages=(python3 python3-venv)
 
