@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace CLI {  // whose headers build 120 KB into every file that includes them
+namespace CLI {
 class App;
 class Option;
 }  // namespace CLI

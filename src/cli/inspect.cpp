@@ -1,7 +1,7 @@
 #include <filesystem>
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 
 #include "checkpoint_output.hpp"
