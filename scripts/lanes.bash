@@ -38,11 +38,11 @@ account() {
   rows+=("$(printf '%-20s %5d.%d %7s %7d %7d %8d' "$1" $(($3 / 60)) $(($3 % 60 / 6)) "$2" "$p" "$f" "$s")")
 }
 
-# build PRESET [TARGET...]
+# build PRESET [TARGET...]; how much of the GPU's machine code is `code`, an option of CMake.
 build() {
   local preset=$1
   shift
-  cmake --preset "$preset" --log-level=WARNING >/dev/null
+  cmake --preset "$preset" "$code" --log-level=WARNING >/dev/null
   cmake --build --preset "$preset" ${1:+--target "$@"}
 }
 

@@ -2,7 +2,7 @@
 
 build_packages=(g++ cmake ninja-build libboost-dev doctest-dev libcli11-dev nlohmann-json3-dev libzip-dev
                 librandom123-dev libssl-dev libeigen3-dev libopenblas0-pthread)
-check_packages=(clang libclang-rt-dev libomp-dev clang-format pkgconf python3 python3-dev python3-venv
+check_packages=(clang lld libclang-rt-dev libomp-dev clang-format pkgconf python3 python3-dev python3-venv
                 ccache)
 data_packages=(python3 python3-venv)
 
@@ -38,6 +38,13 @@ cache_compilations() {
   export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
   export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
   export CMAKE_CUDA_COMPILER_LAUNCHER='env;CCACHE_DEPEND=1;ccache'
+}
+
+# machine_code [all]: CMake's option. Where no GPU would run it, only the machine code that tests look into; a plain
+# `cmake -B` builds all.
+machine_code() {
+  if [ -e /dev/nvidiactl ] || [ "${1:-}" = all ]; then echo -DNVFP4_GPU_MACHINE_CODE=all
+  else echo -DNVFP4_GPU_MACHINE_CODE=some; fi
 }
 
 # disassembler FOLDER: NVIDIA's cuobjdump and nvdisasm, of PyPI, into a virtual environment there. Without a network what

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/kernels.hpp>
 
 #include "bench_gemm.hpp"

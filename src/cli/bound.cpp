@@ -2,7 +2,7 @@
 #include <limits>
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/bound.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/mma.hpp>

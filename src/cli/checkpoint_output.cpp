@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 
 #include "number.hpp"

@@ -3,7 +3,6 @@
 #include <memory>
 #include <string>
 
-#include <CLI/App.hpp>
 #include <nvfp4/checkpoint.hpp>
 #include <nvfp4/io.hpp>
 

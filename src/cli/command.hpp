@@ -5,8 +5,12 @@
 #include <string>
 #include <string_view>
 
-#include <CLI/App.hpp>
 #include <nlohmann/json.hpp>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace nvfp4::cli {
 
@@ -36,15 +40,6 @@ struct Command {
 
 /// Every command there is; --help, completion and dispatch are made from this table.
 std::span<const Command> commands();
-
-/// The program's parser, one subcommand for each row of the table.
-struct Program {
-  CLI::App app{"NVFP4 numerics: quantize, make golden values, check them byte by byte.", "nvfp4"};
-  Run run;  ///< of the command that was parsed
-  bool json = false;
-  int threads = 0;
-  Program();
-};
 
 Run declare_verify(CLI::App&);
 Run declare_quantize(CLI::App&);

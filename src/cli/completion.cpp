@@ -1,8 +1,8 @@
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 
-#include "command.hpp"
+#include "program.hpp"
 
 namespace nvfp4::cli {
 namespace {

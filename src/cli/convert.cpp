@@ -1,6 +1,6 @@
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/checkpoint.hpp>
 
 #include "checkpoint_output.hpp"

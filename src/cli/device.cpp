@@ -6,7 +6,7 @@
 
 #include <stdexcept>
 
-#include "command.hpp"
+#include <CLI/App.hpp>
 
 namespace nvfp4::cli {
 

@@ -1,8 +1,9 @@
 #pragma once
 #include <string>
 
-#include <CLI/App.hpp>
 #include <nvfp4/kernels.hpp>
+
+#include "command.hpp"
 
 namespace nvfp4::cli {
 

@@ -1,6 +1,6 @@
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/diff.hpp>
 
 #include "golden_file.hpp"

@@ -3,7 +3,7 @@
 #include <bit>
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 
 #include "number.hpp"
 #include "profile.hpp"

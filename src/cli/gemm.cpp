@@ -3,7 +3,7 @@
 #include <map>
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/bound.hpp>
 #include <nvfp4/io.hpp>
 

@@ -2,7 +2,7 @@
 #include <memory>
 #include <set>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/stack.hpp>
 
 #include "case_check.hpp"

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/cases.hpp>
 #include <nvfp4/io/recipe.hpp>
 #include <nvfp4/version.hpp>

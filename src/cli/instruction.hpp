@@ -1,7 +1,6 @@
 #pragma once
 #include <string>
 
-#include <CLI/App.hpp>
 #include <nvfp4/accumulation.hpp>
 
 #include "command.hpp"

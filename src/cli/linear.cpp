@@ -2,7 +2,7 @@
 #include <optional>
 #include <span>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/io/recipe.hpp>
 #include <nvfp4/linear.hpp>

@@ -11,7 +11,7 @@
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/version.hpp>
 
-#include "command.hpp"
+#include "program.hpp"
 
 namespace nvfp4::cli {
 namespace {

@@ -1,7 +1,7 @@
 #include <bit>
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/kernels.hpp>
 

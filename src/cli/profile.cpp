@@ -2,7 +2,7 @@
 
 #include <functional>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 
 #include "golden_file.hpp"
 

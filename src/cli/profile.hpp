@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/kernels.hpp>
 #include <nvfp4/producers.hpp>

@@ -1,7 +1,7 @@
 #include <array>
 #include <memory>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/stack.hpp>
 #include <nvfp4/te_random.hpp>

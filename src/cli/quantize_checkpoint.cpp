@@ -1,6 +1,6 @@
 #include "quantize_checkpoint.hpp"
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 
 namespace nvfp4::cli {

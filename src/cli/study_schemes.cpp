@@ -2,7 +2,7 @@
 #include <memory>
 #include <optional>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/io.hpp>
 #include <nvfp4/layer_inputs.hpp>
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <thread>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <nvfp4/dialects/all.hpp>
 #include <nvfp4/io.hpp>
 

@@ -41,6 +41,7 @@ if(HOW STREQUAL "find_package")
   endif()
   run(${work}/consumer_in_c)
 elseif(HOW STREQUAL "add_subdirectory")
+  set(work ${BUILD}-consumer)  # beside the build, whose compilations of the library ccache finds by paths from there
   build_with_cmake(-DNVFP4_SOURCE=${SOURCE})
   run(${work}/consumer_in_c)
 elseif(HOW STREQUAL "pkg_config")
