@@ -14,8 +14,8 @@ namespace {
 using isa::panel_rows, isa::PanelProduct;
 
 /// A thread's share: bands of so many panels of a by so many of b, in passes of K whose lines of a band stay in L2
-/// cache, by calls whose lines of two panels stay in L1 cache.
-constexpr std::int64_t band_panels = 8, stripe_panels = 16, pass_steps = 32, call_steps = 4;
+/// cache, by calls that take C in and out of their own form.
+constexpr std::int64_t band_panels = 8, stripe_panels = 16, pass_steps = 32, call_steps = 16;
 
 class MatrixProduct {
  public:
@@ -33,7 +33,10 @@ class MatrixProduct {
   }
 
   OpenBlocks run() && {
-    if (std::ranges::count(ways_, Way::values)) fill(Way::values, tiles_.values);
+    if (std::ranges::count(ways_, Way::values)) {
+      a_.pack_values(), b_.pack_values();
+      fill(Way::values, tiles_.values);
+    }
     if (std::ranges::count(ways_, Way::digits)) {
       a_.pack_digits(), b_.pack_digits();
       fill(Way::digits, tiles_.digits);

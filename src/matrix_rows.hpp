@@ -25,7 +25,8 @@ class MatrixRows {
   /// A step: the largest sum of squares of one of the panel's rows, each in that row's own unit.
   const float* norms(std::int64_t panel) const { return norms_.data() + panel * steps; }
 
-  /// Elements as values, then as digits.
+  /// Elements from now on as values, or as digits.
+  void pack_values();
   void pack_digits();
 
   const std::byte* at(std::int64_t panel, std::int64_t step) const {
@@ -36,11 +37,11 @@ class MatrixRows {
   }
 
  private:
-  using Pack = void (MatrixRows::*)(const isa::PanelTask&, std::int64_t row, double& square);
+  using Pack = void (*)(const isa::PanelTask&);
+  template <class Use>
+  void each_part(std::int64_t panel, Use);
+  void learn(std::int64_t panel);
   void pack(Pack);
-  void pack_panel(Pack, std::int64_t panel);
-  void pack_values_of(const isa::PanelTask&, std::int64_t row, double& square);
-  void pack_digits_of(const isa::PanelTask&, std::int64_t row, double& square);
 
   const isa::MatrixTiles& tiles_;
   const BlockScaledTensor& tensor_;

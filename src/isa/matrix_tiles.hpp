@@ -13,7 +13,7 @@ namespace nvfp4::isa {
 inline constexpr int panel_rows = 32, tile_bytes = 16 * 64, half_bytes = 2 * tile_bytes,
                      panel_step_bytes = 2 * half_bytes;
 
-/// Steps of one row to be packed. Pointers are to that row's first place.
+/// Steps of one row to be looked through or packed. Pointers are to that row's first place.
 struct PanelTask {
   const std::uint8_t* codes;    ///< 32 bytes a step
   const std::uint8_t* scales;   ///< a byte a group
@@ -21,9 +21,9 @@ struct PanelTask {
   const float* value_of;        ///< the same; of a NaN 0
   int steps;
   int fraction_bits;  ///< of a doubled value times its scale's significand
+  float* norms;       ///< a step: facts() raises it to the sum of (doubled value * weight)^2
   std::byte* lines;   ///< steps panel_step_bytes apart
-  float* norms;   ///< a step: raised to (least unit's) sum of (doubled value * weight)^2; digits have none
-  double* units;  ///< a step, panel_rows apart: of digits
+  double* units;      ///< a step, panel_rows apart: of digits
 };
 
 /// Two panels, `steps` steps of them.
@@ -40,7 +40,8 @@ struct MatrixTiles {
   /// A thread is inside for what follows, and rounds towards zero.
   void (*enter)();
   void (*leave)();
-  PackFacts (*pack_values)(const PanelTask&);
+  PackFacts (*facts)(const PanelTask&);
+  void (*pack_values)(const PanelTask&);
   void (*pack_digits)(const PanelTask&);
   void (*transpose)(std::byte* tile);
   /// D = truncated(C + S) where no bit is lost in alignment, nor in a sum of a step's products: those of values have 24

@@ -53,23 +53,24 @@ double unit_of(const StepScales& step, int fraction_bits) {
   return power_of_two((step.least == 1000 ? 0 : step.least) - fraction_bits);
 }
 
-/// 2 + 4 bits of significand: BF16 has room for 8.
-PackFacts pack_values(const PanelTask& t) {
+PackFacts facts(const PanelTask& t) {
   constexpr double rounded = 1 + 0x1p-20, most = 0x1p100;  // upwards, whatever FP32 takes away
   PackFacts facts;
   for (int s = 0; s < t.steps; ++s) {
     const StepScales scales = weigh(t, s);
-    for (int g = 0; g < step_groups; g += 2) {
-      const auto group = [&](int n) {
-        return products(t.codes + 32 * s + 8 * n, t.value_of[t.scales[step_groups * s + n]]);
-      };
-      const __m512bh line = _mm512_cvtne2ps_pbh(group(g + 1), group(g));
-      std::memcpy(t.lines + panel_step_bytes * s + g / 2 * half_bytes, &line, 64);
-    }
     add_facts(facts, scales, unit_of(scales, t.fraction_bits));
     t.norms[s] = std::max(t.norms[s], static_cast<float>(std::min(scales.norm * rounded, most)));
   }
   return facts;
+}
+
+/// 2 + 4 bits of significand: BF16 has room for 8.
+void pack_values(const PanelTask& t) {
+  const auto group = [&](int n) { return products(t.codes + 8 * n, t.value_of[t.scales[n]]); };
+  for (int g = 0; g < t.steps * step_groups; g += 2) {
+    const __m512bh line = _mm512_cvtne2ps_pbh(group(g + 1), group(g));
+    std::memcpy(t.lines + g / 2 * half_bytes, &line, 64);
+  }
 }
 
 void pack_digits(const PanelTask& t) {
@@ -271,7 +272,7 @@ bool ask_for_tiles() {
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 }
 
-constexpr MatrixTiles tiles{enter, leave, pack_values, pack_digits, transpose, values, digits};
+constexpr MatrixTiles tiles{enter, leave, facts, pack_values, pack_digits, transpose, values, digits};
 
 }  // namespace
 
