@@ -23,7 +23,7 @@ struct PackedAs {
 struct PackedRows {
   PackedRows(const BlockScaledTensor&, const PackedAs&);
 
-  /// Of a tile's rows in part_steps steps.
+  /// Of a tile's rows in part_steps steps, which one way computes (isa::BlockTiles).
   struct Part {
     int spread = 0;   ///< the largest difference of exponents in one step of one row
     double norm = 0;  ///< the largest sum of (doubled value * weight)^2 of one step of one row

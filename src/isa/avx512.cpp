@@ -4,6 +4,7 @@
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #include <immintrin.h>
 
+#include "e2m1_avx512.hpp"
 #include "engine.hpp"
 
 namespace nvfp4::isa {
@@ -415,20 +416,9 @@ inline void F32::store_bytes(const Codes* c, std::uint8_t* out) {
   _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, packed));
 }
 
-/// In the low four bits of each lane; higher bits are ignored.
-F32 F32::e2m1_value(Codes code) {
-  const __m512 values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
-  return F32(_mm512_permutexvar_ps(code.v, values));
-}
+F32 F32::e2m1_value(Codes code) { return F32(e2m1_values_of(code.v)); }
 
-F32 F32::e2m1_values(const std::uint8_t* packed, int) {
-  std::uint64_t all;
-  std::memcpy(&all, packed, 8);
-  const __m512i halves =
-      _mm512_mask_set1_epi32(_mm512_set1_epi32(static_cast<int>(all)), 0xFF00, static_cast<int>(all >> 32));
-  const __m512i shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-  return e2m1_value(Codes(_mm512_srlv_epi32(halves, shifts)));
-}
+F32 F32::e2m1_values(const std::uint8_t* packed, int) { return F32(e2m1_values_of(packed)); }
 
 }  // namespace
 

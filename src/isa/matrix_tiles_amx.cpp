@@ -15,6 +15,7 @@
 
 #include "block_codes.hpp"
 #include "block_pack.hpp"
+#include "e2m1_avx512.hpp"
 
 namespace nvfp4::isa {
 namespace {
@@ -35,14 +36,7 @@ void leave() { _tile_release(); }
 
 /// The values of a group, times its scale.
 __m512 products(const std::uint8_t* codes, float scale) {
-  std::uint64_t all;
-  std::memcpy(&all, codes, 8);
-  const __m512i halves =
-      _mm512_mask_set1_epi32(_mm512_set1_epi32(static_cast<int>(all)), 0xFF00, static_cast<int>(all >> 32));
-  const __m512i shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-  const __m512 values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
-  return _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srlv_epi32(halves, shifts), values),
-                       _mm512_set1_ps(scale));
+  return _mm512_mul_ps(e2m1_values_of(codes), _mm512_set1_ps(scale));
 }
 
 StepScales weigh(const PanelTask& t, int step) {
@@ -213,7 +207,7 @@ struct DigitAddition {
   }
 };
 
-/// A step's sums, while `use` of a part of another's fills the time between two tiles.
+/// A step's sums. first(), second() and third() are other work, to fill the time between two tiles.
 template <class First, class Second, class Third>
 [[gnu::always_inline]] inline void digit_sums(const std::byte* a, const std::byte* b, DigitSums& sums,
                                               First first, Second second, Third third) {
