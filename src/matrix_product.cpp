@@ -1,12 +1,12 @@
 #include "matrix_product.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include <nvfp4/kernels.hpp>
 
 #include "float_environment.hpp"
 #include "matrix_rows.hpp"
+#include "output_line.hpp"
 
 namespace nvfp4::cpu {
 namespace {
@@ -14,8 +14,8 @@ namespace {
 using isa::panel_rows, isa::PanelProduct;
 
 /// A thread's share: bands of so many panels of a by so many of b, in passes of K whose lines of a band stay in L2
-/// cache, by calls that take C in and out of their own form.
-constexpr std::int64_t band_panels = 8, stripe_panels = 16, pass_steps = 32, call_steps = 16;
+/// cache.
+constexpr std::int64_t band_panels = 8, stripe_panels = 16, pass_steps = 32;
 
 class MatrixProduct {
  public:
@@ -33,11 +33,11 @@ class MatrixProduct {
   }
 
   OpenBlocks run() && {
-    if (std::ranges::count(ways_, Way::values)) {
+    if (has(Way::values)) {
       a_.pack_values(), b_.pack_values();
       fill(Way::values, tiles_.values);
     }
-    if (std::ranges::count(ways_, Way::digits)) {
+    if (has(Way::digits)) {
       a_.pack_digits(), b_.pack_digits();
       fill(Way::digits, tiles_.digits);
     }
@@ -67,6 +67,8 @@ class MatrixProduct {
     const bool has_digits = std::max(a_.spread[row], b_.spread[column]) <= isa::most_digit_spread;
     return has_digits && squared_sum < 0x1p62f ? Way::digits : Way::none;
   }
+
+  bool has(Way way) const { return std::ranges::count(ways_, way) > 0; }
 
   /// Of one step. |a sum of some x y| is at most the root of the product of the sums of squares.
   float largest_product(const float* a, const float* b) const {
@@ -107,12 +109,10 @@ class MatrixProduct {
     for (std::int64_t i = band.first; i < band.last; ++i)
       if (ways_[index(i, j)] == way) rows[count++] = i;
     for (std::int64_t n = 0; n < count && pass.first; ++n) load(rows[n], j, blocks[n]);
-    for (std::int64_t s = pass.first; s < pass.last; s += call_steps)
-      for (std::int64_t n = 0; n < count; ++n) {
-        if (s + call_steps >= pass.last) prefetch(rows[n], j, blocks[n]);
-        multiply({a_.at(rows[n], s), b_.at(j, s), a_.units_at(rows[n], s), b_.units_at(j, s),
-                  static_cast<int>(std::min(call_steps, pass.last - s)), &blocks[n].c[0][0][0][0]});
-      }
+    for (std::int64_t n = 0; n < count; ++n)
+      multiply({a_.at(rows[n], pass.first), b_.at(j, pass.first), a_.units_at(rows[n], pass.first),
+                b_.units_at(j, pass.first), static_cast<int>(pass.last - pass.first),
+                &blocks[n].c[0][0][0][0]});
     for (std::int64_t n = 0; n < count; ++n) store(rows[n], j, blocks[n]);
   }
 
@@ -126,20 +126,11 @@ class MatrixProduct {
             std::clamp<std::int64_t>(b_.rows - column, 0, 16));
       }
   }
-  void prefetch(std::int64_t i, std::int64_t j, Block& block) {
-    each_line(i, j, block, [](const float*, const float* out, std::int64_t) { __builtin_prefetch(out, 1); });
-  }
-  static void copy(const float* from, float* to, std::int64_t count) {
-    if (count == 16)
-      std::memcpy(to, from, 16 * sizeof(float));  // of a known size: one instruction
-    else
-      std::copy_n(from, count, to);
-  }
   void load(std::int64_t i, std::int64_t j, Block& block) {
-    each_line(i, j, block, [](float* c, const float* out, std::int64_t n) { copy(out, c, n); });
+    each_line(i, j, block, [](float* c, const float* out, std::int64_t n) { copy_line(out, c, n); });
   }
   void store(std::int64_t i, std::int64_t j, Block& block) {
-    each_line(i, j, block, [](const float* c, float* out, std::int64_t n) { copy(c, out, n); });
+    each_line(i, j, block, [](const float* c, float* out, std::int64_t n) { copy_line(c, out, n); });
     open_.open[index(i, j)] = 0;
   }
 

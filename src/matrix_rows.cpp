@@ -20,17 +20,15 @@ MatrixRows::MatrixRows(const isa::MatrixTiles& tiles, const BlockScaledTensor& t
       tensor_(t),
       side_(side),
       scales_(t.spec.dialect->scale),
-      norms_(static_cast<std::size_t>(panels * steps)) {
+      norms_(static_cast<std::size_t>(panels * steps)),
+      units_(static_cast<std::size_t>(panels * steps * panel_rows)) {
 #pragma omp parallel for schedule(static) num_threads(threads())
   for (std::int64_t panel = 0; panel < panels; ++panel) learn(panel);
 }
 
 void MatrixRows::pack_values() { pack(tiles_.pack_values); }
 
-void MatrixRows::pack_digits() {
-  units_.resize(static_cast<std::size_t>(panels * steps * panel_rows));
-  pack(tiles_.pack_digits);
-}
+void MatrixRows::pack_digits() { pack(tiles_.pack_digits); }
 
 /// Part by part, so that the lines that a panel's rows share stay in cache: use(row of the panel, its task).
 template <class Use>
@@ -42,8 +40,8 @@ void MatrixRows::each_part(std::int64_t panel, Use use) {
     for (std::int64_t r = 0; r < panel_rows; ++r) {
       const RowWindow window(tensor_, panel * panel_rows + r, step);
       use(r, isa::PanelTask{window.codes, window.scales, scales_.fields.data(), scales_.values.data(), count,
-                            fraction_bits, norms_.data() + first, lines ? lines + r * 64 : nullptr,
-                            units_.empty() ? nullptr : units_.data() + first * panel_rows + r});
+                            fraction_bits, norms_.data() + first, units_.data() + first * panel_rows + r,
+                            lines ? lines + r * 64 : nullptr});
     }
     if (lines && side_ == Side::right)
       for (int n = 0; n < count * panel_step_bytes; n += tile_bytes) tiles_.transpose(lines + n);

@@ -32,9 +32,9 @@ class MatrixRows {
   const std::byte* at(std::int64_t panel, std::int64_t step) const {
     return lines_.data() + (panel * steps + step) * isa::panel_step_bytes;
   }
-  /// Of digits; of values null.
+  /// Of digits.
   const double* units_at(std::int64_t panel, std::int64_t step) const {
-    return units_.empty() ? nullptr : units_.data() + (panel * steps + step) * isa::panel_rows;
+    return units_.data() + (panel * steps + step) * isa::panel_rows;
   }
 
  private:

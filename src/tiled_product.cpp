@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include <nvfp4/kernels.hpp>
 
@@ -9,6 +10,7 @@
 #include "float_environment.hpp"
 #include "isa/isa.hpp"
 #include "matrix_product.hpp"
+#include "output_line.hpp"
 #include "packed_rows.hpp"
 
 namespace nvfp4::cpu {
@@ -68,12 +70,13 @@ class Product {
 
   /// A tile of a beside one of b.
   struct Tile {
-    alignas(64) float c[block_tile_rows * most_columns] = {};
+    alignas(64) float c[block_tile_rows * most_columns];
     bool is_open, loses_nothing;
   };
 
   void fill(std::int64_t i, std::int64_t count, std::int64_t j, const OpenBlocks& blocks) {
     std::array<Tile, band_tiles> tiles;
+    std::memset(tiles.data(), 0, sizeof tiles);  // at once: a call is quicker than sixteen loops
     for (std::int64_t n = 0; n < count; ++n) {
       Tile& tile = tiles[static_cast<std::size_t>(n)];
       tile.is_open =
@@ -143,9 +146,9 @@ class Product {
   void store(std::int64_t i, std::int64_t j, const float* c) {
     const std::int64_t first = j * tiles_.cols, count = std::min<std::int64_t>(tiles_.cols, b_.rows - first);
     for (std::int64_t row = i * block_tile_rows; row < std::min(a_.rows, (i + 1) * block_tile_rows);
-         ++row, c += tiles_.cols) {
-      std::copy_n(c, count, out_.f32() + row * b_.rows + first);
-    }
+         ++row, c += tiles_.cols)
+      for (std::int64_t n = 0; n < count; n += 16)
+        copy_line(c + n, out_.f32() + row * b_.rows + first + n, std::min<std::int64_t>(16, count - n));
   }
 
   const BlockTiles& tiles_;

@@ -22,8 +22,8 @@ struct PanelTask {
   int steps;
   int fraction_bits;  ///< of a doubled value times its scale's significand
   float* norms;       ///< a step: facts() raises it to the sum of (doubled value * weight)^2
+  double* units;      ///< a step, panel_rows apart: facts() writes that of its digits
   std::byte* lines;   ///< steps panel_step_bytes apart
-  double* units;      ///< a step, panel_rows apart: of digits
 };
 
 /// Two panels, `steps` steps of them.

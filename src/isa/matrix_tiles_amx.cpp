@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "block_codes.hpp"
@@ -39,23 +40,17 @@ __m512 products(const std::uint8_t* codes, float scale) {
   return _mm512_mul_ps(e2m1_values_of(codes), _mm512_set1_ps(scale));
 }
 
-StepScales weigh(const PanelTask& t, int step) {
-  StepCodes codes;
-  unpack_codes<4>(t.codes + step_k / 2 * step, 0, codes);
-  return weigh_groups(t.scale_of, t.scales + step_groups * step, codes.squares);
-}
-
-double unit_of(const StepScales& step, int fraction_bits) {
-  return power_of_two((step.least == 1000 ? 0 : step.least) - fraction_bits);
-}
-
 PackFacts facts(const PanelTask& t) {
   constexpr double rounded = 1 + 0x1p-20, most = 0x1p100;  // upwards, whatever FP32 takes away
   PackFacts facts;
   for (int s = 0; s < t.steps; ++s) {
-    const StepScales scales = weigh(t, s);
-    add_facts(facts, scales, unit_of(scales, t.fraction_bits));
+    StepCodes codes;
+    unpack_codes<4>(t.codes + step_k / 2 * s, 0, codes);
+    const StepScales scales = weigh_groups(t.scale_of, t.scales + step_groups * s, codes.squares);
+    const double unit = power_of_two((scales.least == 1000 ? 0 : scales.least) - t.fraction_bits);
+    add_facts(facts, scales, unit);
     t.norms[s] = std::max(t.norms[s], static_cast<float>(std::min(scales.norm * rounded, most)));
+    t.units[panel_rows * s] = unit;
   }
   return facts;
 }
@@ -71,8 +66,7 @@ void pack_values(const PanelTask& t) {
 
 void pack_digits(const PanelTask& t) {
   for (int s = 0; s < t.steps; ++s) {
-    const double unit = unit_of(weigh(t, s), t.fraction_bits);
-    t.units[panel_rows * s] = unit;
+    const double unit = t.units[panel_rows * s];
     std::byte* line = t.lines + panel_step_bytes * s;
     for (int g = 0; g < step_groups; ++g, line += 16) {
       const auto scale = static_cast<float>(t.value_of[t.scales[step_groups * s + g]] / unit);
@@ -174,36 +168,42 @@ void values(const PanelProduct& t) {
 struct DigitSums {
   alignas(64) std::int32_t high[quarter], middle[quarter], low[quarter];
 
-  /// S of a row: 2^16 high + 2^8 middle + low.
-  __m512i total(int row) const {
+  /// S of a row, 2^16 high + 2^8 middle + low, in place of `low`.
+  [[gnu::always_inline]] void total(int row) {
     const auto shifted = [&](const std::int32_t* x, int bits) {
       return _mm512_slli_epi32(_mm512_load_si512(x + 16 * row), bits);
     };
-    return _mm512_add_epi32(_mm512_add_epi32(shifted(high, 16), shifted(middle, 8)),
-                            _mm512_load_si512(low + 16 * row));
+    std::int32_t* const sum = low + 16 * row;
+    _mm512_store_si512(sum, _mm512_add_epi32(_mm512_add_epi32(shifted(high, 16), shifted(middle, 8)),
+                                             _mm512_load_si512(sum)));
   }
 };
 
 /// A step's sums on their way into C, which is exact before it is truncated to the 24 bits of a normal FP32 number.
 struct DigitAddition {
   double* c;
-  const DigitSums* sums;
+  DigitSums* sums;
   const double *a_units, *b_units;
 
   template <int first, int last>
   [[gnu::always_inline]] void rows() const {
+#pragma GCC unroll 8
+    for (int r = first; r < last; ++r) sums->total(r);
+    // To be converted from memory, not from a register, which takes a shuffle more.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     const __m512d units[] = {_mm512_loadu_pd(b_units), _mm512_loadu_pd(b_units + 8)};
 #pragma GCC unroll 8
     for (int r = first; r < last; ++r) {
-      const __m512i sum = sums->total(r);
       const __m512d unit = _mm512_set1_pd(a_units[r]);
-      add(c + 16 * r, _mm512_castsi512_si256(sum), _mm512_mul_pd(unit, units[0]));
-      add(c + 16 * r + 8, _mm512_extracti32x8_epi32(sum, 1), _mm512_mul_pd(unit, units[1]));
+      for (int half = 0; half < 2; ++half) add(16 * r + 8 * half, _mm512_mul_pd(unit, units[half]));
     }
   }
-  static void add(double* c, __m256i sum, __m512d unit) {
-    const __m512d exact = _mm512_fmadd_pd(_mm512_cvtepi32_pd(sum), unit, _mm512_load_pd(c));
-    _mm512_store_pd(c, _mm512_and_pd(exact, _mm512_castsi512_pd(_mm512_set1_epi64(~0x1FFFFFFFll))));
+
+  [[gnu::always_inline]] void add(int n, __m512d unit) const {
+    const __m512d sum =
+        _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums->low + n)));
+    const __m512d exact = _mm512_fmadd_pd(sum, unit, _mm512_load_pd(c + n));
+    _mm512_store_pd(c + n, _mm512_and_pd(exact, _mm512_castsi512_pd(_mm512_set1_epi64(~0x1FFFFFFFll))));
   }
 };
 
@@ -230,28 +230,37 @@ template <class First, class Second, class Third>
   _tile_stored(2, sums.low, 64);
 }
 
-/// A step's sums are added while the next's are multiplied.
+/// A quarter of a step.
+struct DigitProduct {
+  const std::byte *a, *b;
+  DigitAddition addition;
+};
+
+/// A quarter's sums are added while the next's are multiplied. Quarters go round within a step, whose lines are then in L1
+/// cache when they come again.
 void digits(const PanelProduct& t) {
   DigitSums sums[2];
-  alignas(64) double c[quarter];
-  for (int q = 0; q < 4; ++q) {
-    const int i = q / 2, j = q % 2;
-    const std::byte *a = t.a + tile_bytes * i, *b = t.b + tile_bytes * j;
-    std::copy_n(t.c + quarter * q, quarter, c);
-    const auto nothing = [] {};
-    digit_sums(a, b, sums[0], nothing, nothing, nothing);
-    for (int s = 0; s < t.steps; ++s) {
-      const DigitAddition before{c, &sums[s % 2], t.a_units + panel_rows * s + 16 * i,
-                                 t.b_units + panel_rows * s + 16 * j};
-      if (s + 1 < t.steps)
-        digit_sums(
-            a + panel_step_bytes * (s + 1), b + panel_step_bytes * (s + 1), sums[(s + 1) % 2],
-            [&] { before.rows<0, 5>(); }, [&] { before.rows<5, 11>(); }, [&] { before.rows<11, 16>(); });
-      else
-        before.rows<0, 16>();
-    }
-    std::copy_n(c, quarter, t.c + quarter * q);
+  alignas(64) double c[outputs];
+  std::copy_n(t.c, outputs, c);
+  const auto product = [&](int n) {
+    const int s = n / 4, i = n / 2 % 2, j = n % 2;
+    return DigitProduct{t.a + panel_step_bytes * s + tile_bytes * i,
+                        t.b + panel_step_bytes * s + tile_bytes * j,
+                        {c + quarter * (n % 4), &sums[n % 2], t.a_units + panel_rows * s + 16 * i,
+                         t.b_units + panel_rows * s + 16 * j}};
+  };
+  const auto nothing = [] {};
+  digit_sums(t.a, t.b, sums[0], nothing, nothing, nothing);
+  const int last = 4 * t.steps - 1;
+  for (int n = 0; n < last; ++n) {
+    const DigitAddition before = product(n).addition;
+    const DigitProduct next = product(n + 1);
+    digit_sums(
+        next.a, next.b, *next.addition.sums, [&] { before.rows<0, 5>(); }, [&] { before.rows<5, 11>(); },
+        [&] { before.rows<11, 16>(); });
   }
+  product(last).addition.rows<0, 16>();
+  std::copy_n(c, outputs, t.c);
 }
 
 bool has_instructions() {
