@@ -104,16 +104,14 @@ class MatrixProduct {
   }
 
   void fill(Range band, std::int64_t j, Range pass, Way way, Multiply multiply) {
-    Block blocks[band_panels];
-    std::int64_t rows[band_panels], count = 0;
-    for (std::int64_t i = band.first; i < band.last; ++i)
-      if (ways_[index(i, j)] == way) rows[count++] = i;
-    for (std::int64_t n = 0; n < count && pass.first; ++n) load(rows[n], j, blocks[n]);
-    for (std::int64_t n = 0; n < count; ++n)
-      multiply({a_.at(rows[n], pass.first), b_.at(j, pass.first), a_.units_at(rows[n], pass.first),
-                b_.units_at(j, pass.first), static_cast<int>(pass.last - pass.first),
-                &blocks[n].c[0][0][0][0]});
-    for (std::int64_t n = 0; n < count; ++n) store(rows[n], j, blocks[n]);
+    for (std::int64_t i = band.first; i < band.last; ++i) {
+      if (ways_[index(i, j)] != way) continue;
+      Block block;
+      if (pass.first) load(i, j, block);
+      multiply({a_.at(i, pass.first), b_.at(j, pass.first), a_.units_at(i, pass.first),
+                b_.units_at(j, pass.first), static_cast<int>(pass.last - pass.first), &block.c[0][0][0][0]});
+      store(i, j, block);
+    }
   }
 
   /// use(sixteen of the block's outputs, where they stand, how many of them `out` has)
