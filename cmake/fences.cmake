@@ -17,6 +17,7 @@ if(NVFP4_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   mark_as_advanced(LLD)
 endif()
 
+set(not_sanitized ${CMAKE_CURRENT_LIST_DIR}/not_sanitized.txt)
 function(nvfp4_fence target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_compile_options(${target} PRIVATE -Wall -Wextra -ffp-contract=off -fno-fast-math)
@@ -31,7 +32,8 @@ function(nvfp4_fence target)
                                              -fno-omit-frame-pointer
                                              # both false with -fsanitize
                                              $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
-                                             $<$<CXX_COMPILER_ID:Clang>:-Wno-pass-failed>)
+                                             $<$<CXX_COMPILER_ID:Clang>:-Wno-pass-failed>
+                                             $<$<CXX_COMPILER_ID:Clang>:-fsanitize-ignorelist=${not_sanitized}>)
     target_link_options(${target} PUBLIC -fsanitize=${NVFP4_SANITIZE} $<$<BOOL:${LLD}>:-fuse-ld=lld>)
   endif()
 endfunction()
