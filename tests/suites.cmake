@@ -3,13 +3,13 @@
 cmake_policy(VERSION 3.22)
 
 function(listed result)
-  execute_process(COMMAND ${program} ${ARGN} OUTPUT_VARIABLE lines COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND "${program}" ${ARGN} OUTPUT_VARIABLE lines COMMAND_ERROR_IS_FATAL ANY)
   string(REPLACE "\n" ";" lines "${lines}")
   list(FILTER lines EXCLUDE REGEX "^(\\[doctest\\].*|=+|)$")
   set(${result} "${lines}" PARENT_SCOPE)
 endfunction()
 
-if(EXISTS ${program})
+if(EXISTS "${program}")
   listed(suites --list-test-suites)
   foreach(suite ${suites})
     listed(cases --list-test-cases "--test-suite=${suite}")

@@ -13,6 +13,11 @@ inline double power_of_two(int exponent) {
   return std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52);
 }
 
+/// Of a step's weights and digits: the largest that divides its values.
+inline double unit_of(const StepScales& step, int fraction_bits) {
+  return power_of_two((step.least == 1000 ? 0 : step.least) - fraction_bits);
+}
+
 inline void add_facts(PackFacts& facts, const StepScales& step, double unit) {
   facts.spread = std::max(facts.spread, step.largest - step.least);
   facts.norm = std::max(facts.norm, step.norm);
@@ -41,7 +46,7 @@ PackFacts pack_steps(const PackTask& t) {
       std::memcpy(weights, scales.weights + 2 * p, 4);
       if (offsets) std::memcpy(offsets, codes.offsets + 2 * run * p, 2 * run), offsets += rows * 2 * run;
     }
-    const double unit = power_of_two((scales.least == 1000 ? 0 : scales.least) - t.fraction_bits);
+    const double unit = unit_of(scales, t.fraction_bits);
     t.units[s * rows] = static_cast<float>(unit);
     add_facts(facts, scales, unit);
   }
